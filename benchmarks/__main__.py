@@ -16,6 +16,7 @@ BENCHMARKS = {
     "latency": "a crawl with 60 ms latency, against the lower bounds of CPU, round trips and quotas",
     "rate_limits": "throttled requests when production uses most of a quota; quota share in any ten seconds",
     "scale": "1,000 accounts, 17 regions, 100,000 keys: elapsed time, CPU, memory per process",
+    "nightly": "whole commands: CPU of a nightly run of 20 keys and of questions, the report of 8,000 keys, memory for 32,000",
     "mart": "the mart: 1,000,000 keys with a year of history, incremental builds after 1 % of changes",
     "fault_isolation": "30 % of calls throttled: retries, and the effect on an unaffected account",
     "history": "30 runs with 1 % of changes: rows and bytes written, on both database engines",

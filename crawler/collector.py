@@ -208,7 +208,10 @@ class _StepRunner:
             if not operation.items:
                 # The facts of a subject that has none; a list that does not exist is an empty list.
                 step.record(subject, {}, self.collected.batch)
-        return listing.finish()
+        error = listing.finish()
+        for arn, invalid in listing.invalid_items.items():
+            self.collected.gap(self.collected.scope.region, operation, arn, invalid)
+        return error
 
     async def _process(self, listing: _Listing, page: Mapping[str, Any]) -> None:
         children = listing.record(page)
@@ -271,6 +274,8 @@ class _Listing:
     batch: Batch
     error: AwsError | None = None
     """The first error that makes the listing incomplete."""
+    invalid_items: dict[str, AwsError] = field(default_factory=dict)
+    """The errors of items that exist, by ARN."""
     seen: set[Any] = field(default_factory=set)
     repeated: list[Mapping[str, Any]] = field(default_factory=list)
 
@@ -293,7 +298,7 @@ class _Listing:
                     self.seen.add(identity)
                 child = step.record(self.subject, item, self.batch)
             except INVALID_ITEM as error:
-                self._fail(error)
+                self._fail(error, item)
             else:
                 if child is not None:
                     children.append(child)
@@ -312,8 +317,17 @@ class _Listing:
                 self._fail(invalid_response(self.step.operation, "an item is listed twice with different values"))
         return self.error
 
-    def _fail(self, error: Exception) -> None:
-        self.error = self.error or as_error(self.step.operation, error)
+    def _fail(self, error: Exception, item: Mapping[str, Any] | None = None) -> None:
+        invalid = as_error(self.step.operation, error)
+        if item is not None and self.step.keep is not None:
+            try:
+                self.invalid_items.setdefault(self.step.keep(self.subject, item, self.batch), invalid)
+            except INVALID_ITEM:
+                # Its identity is invalid too.
+                pass
+            else:
+                return
+        self.error = self.error or invalid
 
 
 async def _run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -14,7 +14,7 @@ from crawler import writer
 from crawler.account_facts import account_batch, region_batch
 from crawler.aws.client import CredentialProvider
 from crawler.aws.credentials import ASSUME_ROLE, CredentialsError, Identity, Roles
-from crawler.aws.errors import AwsError
+from crawler.aws.errors import FIXES, AwsError, RequiredCallError
 from crawler.collector import Collected
 from crawler.empty_regions import find_empty_regions
 from crawler.key_references import resolve_references
@@ -266,12 +266,10 @@ async def _identity(roles: Roles, region: str) -> Identity:
     try:
         return await roles.identity()
     except AwsError as error:
-        if error.cause is Cause.UNREACHABLE:
-            raise CredentialsError(
-                f"AWS STS in {region} cannot be reached ({error.message}): check aws.region, aws.endpoint_url, proxy and network"
-            ) from error
-        if error.cause is Cause.INVALID_RESPONSE:
-            raise CredentialsError(f"{error.message}: check aws.endpoint_url and the proxy") from error
+        if error.cause in FIXES:
+            raise RequiredCallError(f"AWS STS in {region} did not return the crawler's identity", error) from error
+        if error.cause is Cause.REGION_DISABLED:
+            raise CredentialsError(f"{error.cause.text} ({error.code}: {error.message}): correct aws.region") from error
         raise CredentialsError(
             f"AWS rejected the credentials ({error.code}: {error.message}): renew them, or correct aws.profile"
         ) from error

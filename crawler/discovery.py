@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from crawler.aws.client import AwsClient, CredentialProvider, parameters
 from crawler.aws.credentials import Identity
-from crawler.aws.errors import AwsError
+from crawler.aws.errors import AwsError, RequiredCallError
 from crawler.aws.response_validation import INVALID_ITEM, REGION, as_error, invalid_response, items_of, require
 from crawler.spec import Operation, Paging, Scope, Subject
 from models.errors import UserError
@@ -94,9 +94,9 @@ T = TypeVar("T")
 
 
 class OrganizationError(UserError):
-    """The organization cannot be read."""
+    """The credentials or settings do not allow the crawler to read the organization."""
 
-    exit_code = 4
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +154,8 @@ async def discover(
     organization_id, management, accounts = _members(described, listed, gaps)
     if not accounts:
         # Every organization has a management account; an empty list would mark all known accounts as left.
-        reason = f": {gaps[-1][2].message}" if gaps else ", not even the management account"
-        raise OrganizationError(f"the organization cannot be read: AWS Organizations returned no accounts{reason}")
+        cause = gaps[-1][2] if gaps else invalid_response(LIST_ACCOUNTS, "not even the management account is listed")
+        raise RequiredCallError("AWS Organizations returned no accounts", cause)
     tree = await _read_tree(reader, accounts)
     tags = await _read_tags(reader, accounts, settings)
     found = tuple(_with_tree(account, management, tree, tags) for account in accounts)
@@ -450,7 +450,7 @@ def _region_status(item: Mapping[str, Any]) -> tuple[str, str]:
     return item["RegionName"], item.get("RegionOptStatus") or item.get("OptInStatus") or "unknown"
 
 
-def _organization_error(error: AwsError, identity: Identity) -> OrganizationError:
+def _organization_error(error: AwsError, identity: Identity) -> UserError:
     if error.code == "AWSOrganizationsNotInUseException":
         return OrganizationError(
             f"account {identity.account_id} is not part of an organization: list the accounts in organization.accounts "
@@ -459,11 +459,9 @@ def _organization_error(error: AwsError, identity: Identity) -> OrganizationErro
     if error.cause in _DENIALS:
         return OrganizationError(
             f"{identity.arn} may not read the organization ({error.cause.text}): run in the management account or a delegated "
-            "administrator, set organization.reader_role, or attach the policy of `kmsledger permissions --role management`"
+            "administrator, correct organization.reader_role, or attach the policy of `kmsledger permissions --role management`"
         )
-    if error.cause is Cause.UNREACHABLE:
-        return OrganizationError(f"AWS Organizations is unreachable: {error.message}")
-    return OrganizationError(f"the organization cannot be read: {error.code}: {error.message}")
+    return RequiredCallError("the organization cannot be read", error)
 
 
 _DENIALS = frozenset(
@@ -475,5 +473,8 @@ _DENIALS = frozenset(
         Cause.SESSION_POLICY,
         Cause.PERMISSIONS_BOUNDARY,
         Cause.EXPLICIT_DENY,
+        Cause.ROLE_MISSING_OR_UNTRUSTED,
+        Cause.TRUST,
+        Cause.ASSUME_ROLE_PERMISSION,
     }
 )

@@ -57,6 +57,7 @@ def resource_step(kind: ResourceType) -> Step:
         partial(record_item, kind),
         identity=kind.arn,
         complete=partial(listing_complete, kind),
+        keep=partial(_keep, kind),
         children=tuple(children),
     )
 
@@ -65,19 +66,12 @@ def record_item(kind: ResourceType, subject: Subject, item: Mapping[str, Any], b
     """Record one listed item and return the subject of its child steps."""
     scope = subject.scope
     region = scope.region if kind.regional else _text(kind.region, item)
-    if region is None or not REGION.fullmatch(region):
-        raise ValueError(f"{kind.name} {_text(kind.title, item)!r} has the region {region!r}")
+    if region is None:
+        raise KeyError(kind.region)
+    if not REGION.fullmatch(region):
+        raise ValueError(f"{kind.region} is {region[:100]!r}")
     resource_scope = Scope(scope.account_id, region, scope.partition)
-    places = {
-        "partition": scope.partition,
-        "service": kind.listing.service,
-        "region": region,
-        "account": scope.account_id,
-    }
-    arn, prefix = _text(kind.arn, item) or "", kind.arn_prefix
-    for name, value in places.items():
-        arn, prefix = arn.replace(f"{{{name}}}", value), prefix.replace(f"{{{name}}}", value)
-    check_arn(kind.listing, arn, prefix)
+    arn = _arn(kind, scope, item)
     title = _text(kind.title, item) if kind.title else re.split("[:/]", arn)[-1]
     if not title or (kind.type_by_engine and not item.get("Engine")):
         raise ValueError(f"{arn} lacks its {'engine' if title else 'name'}")
@@ -100,6 +94,26 @@ def record_item(kind: ResourceType, subject: Subject, item: Mapping[str, Any], b
     if kind.tags:
         add_tags(kind.listing, arn, search(kind.tags, item) or (), batch)
     return child
+
+
+def _arn(kind: ResourceType, scope: Scope, item: Mapping[str, Any]) -> str:
+    places = {
+        "partition": scope.partition,
+        "service": kind.listing.service,
+        "region": scope.region,
+        "account": scope.account_id,
+    }
+    arn, prefix = _text(kind.arn, item) or "", kind.arn_prefix
+    for name, value in places.items():
+        arn, prefix = arn.replace(f"{{{name}}}", value), prefix.replace(f"{{{name}}}", value)
+    return check_arn(kind.listing, arn, prefix)
+
+
+def _keep(kind: ResourceType, subject: Subject, item: Mapping[str, Any], batch: Batch) -> str:
+    """Record that a listed resource exists; returns its ARN."""
+    arn = _arn(kind, subject.scope, item)
+    batch.keep(Resource, arn)
+    return arn
 
 
 def _record_policy(kind: ResourceType, subject: Subject, response: Mapping[str, Any], batch: Batch) -> None:

@@ -108,8 +108,9 @@ class Step:
     """One operation called for a subject, the facts that its response becomes, and the child steps of each item.
 
     ``record`` adds facts to the batch for one item and returns the subject of the child steps, if there are any. When every page
-    arrived, the listings of ``lists`` are complete; ``complete`` records what else follows. ``skip_reason`` returns why the
-    operation does not apply to a subject, or ``None``; ``on_skip`` records the consequence.
+    arrived, the listings of ``lists`` are complete; ``complete`` records what else follows. ``keep`` records that an item exists
+    whose values are invalid, and returns its ARN; the gap is then that of the item, and the listing can be complete.
+    ``skip_reason`` returns why the operation does not apply to a subject, or ``None``; ``on_skip`` records the consequence.
     """
 
     operation: Operation
@@ -118,6 +119,7 @@ class Step:
     identity: str = ""
     """JMESPath of what identifies an item in its listing; an item listed twice is processed once."""
     complete: Callable[[Subject, Batch], None] | None = None
+    keep: Callable[[Subject, Mapping[str, Any], Batch], str] | None = None
     skip_reason: Callable[[Subject], str | None] | None = None
     on_skip: Callable[[Subject, str, Batch], None] | None = None
     children_survive: bool = False

@@ -262,6 +262,14 @@ def apply_permanent_faults(server: AwsServer, world: World) -> None:
         "because no identity-based policy allows the cloudtrail:GetEventSelectors action"
     )
     server.fault("cloudtrail", "GetEventSelectors", match=world.silent_trail, message=message)
+    server.fault(
+        "elasticache",
+        "DescribeServerlessCaches",
+        region=HOME_REGION,
+        account=world.accounts["lab"],
+        code="InvalidAction",
+        message="Could not find operation DescribeServerlessCaches.",
+    )
 
 
 def count(server: AwsServer, world: World) -> dict[tuple[str, str], int]:

@@ -120,6 +120,19 @@ def error(request: Request, code: str, message: str, status: int) -> Response:
     return Response(status, headers, b"" if request.method == "HEAD" else document)
 
 
+def empty_list(request: Request, member: str) -> Response:
+    """A successful response of an RPC or query operation whose list has no items."""
+    headers = [("x-amzn-RequestId", str(uuid.uuid4()))]
+    if request.headers.get("smithy-protocol") == "rpc-v2-cbor":
+        headers += [("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor")]
+        return Response(200, headers, _cbor_map({member: None}))
+    if "x-amz-target" in request.headers:
+        return Response(200, [*headers, ("Content-Type", "application/x-amz-json-1.1")], _json({member: []}))
+    name = request.operation
+    body = f"<{name}Response><{name}Result><{member}/></{name}Result></{name}Response>"
+    return Response(200, [*headers, ("Content-Type", "text/xml")], body.encode())
+
+
 def not_implemented(request: Request) -> Response:
     """The AWS error for an operation that does not exist, as in a region that does not offer it yet."""
     if "x-amz-target" in request.headers or "smithy-protocol" in request.headers:
@@ -194,14 +207,17 @@ def _path(uri: str) -> re.Pattern[str]:
     return re.compile(f"{pattern}/?")
 
 
-def _json(document: Mapping[str, str]) -> bytes:
+def _json(document: Mapping[str, str | list[str]]) -> bytes:
     return json.dumps(document).encode()
 
 
-def _cbor_map(document: Mapping[str, str]) -> bytes:
-    """A CBOR map of short strings (RFC 8949, major types 5 and 3), as needed for an error."""
+def _cbor_map(document: Mapping[str, str | None]) -> bytes:
+    """A CBOR map of short strings, or of empty lists for None (RFC 8949, major types 5, 3 and 4)."""
     encoded = bytes([0xA0 | len(document)])
     for text in (item for pair in document.items() for item in pair):
-        raw = text.encode()
-        encoded += b"\x79" + struct.pack(">H", len(raw)) + raw
+        if text is None:
+            encoded += b"\x80"
+        else:
+            raw = text.encode()
+            encoded += b"\x79" + struct.pack(">H", len(raw)) + raw
     return encoded

@@ -6,9 +6,10 @@
 
 `python -m demo.server --port 0 --port-file port.txt` runs it stand-alone until it is interrupted.
 
-An operation that moto lacks gets the AWS error for an operation that does not exist: JSON and CBOR services return
-400 `UnknownOperationException`, query services 400 `InvalidAction`, REST-JSON services 404
-`UnknownOperationException`, S3 501 `NotImplemented`. An exception inside moto becomes a 500 `InternalFailure`.
+Listings that moto lacks are empty (`EMPTY_LISTINGS`). Another operation that it lacks gets the AWS error for an operation
+that does not exist: JSON and CBOR services return 400 `UnknownOperationException`, query services 400 `InvalidAction`,
+REST-JSON services 404 `UnknownOperationException`, S3 501 `NotImplemented`. An exception inside moto becomes a 500
+`InternalFailure`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,14 @@ MANAGEMENT_ACCOUNT = "123456789012"  # moto's default: unknown access keys belon
 MEMBER_ROLE = "OrganizationAccountAccessRole"  # AWS Organizations creates it in every new account
 ROOT_ACCESS_KEY = "AKIAKMSLEDGERDEMO000"
 HOME_REGION = "us-east-1"
+
+EMPTY_LISTINGS = {
+    ("elasticache", "DescribeServerlessCacheSnapshots"): "ServerlessCacheSnapshots",
+    ("elasticache", "DescribeServerlessCaches"): "ServerlessCaches",
+    ("kms", "DescribeCustomKeyStores"): "CustomKeyStores",
+    ("rds", "DescribeDBClusterAutomatedBackups"): "DBClusterAutomatedBackups",
+}
+"""Operations of the crawl that moto lacks, with the list in their response: the organization has no such resources."""
 
 Outcome = Literal["answered", "injected", "missing", "crashed"]
 
@@ -298,6 +307,8 @@ class AwsServer:
         if fault := self._take_fault(request, account):
             outcome: Outcome = "injected"
             response = request_parser.error(request, fault.code, fault.message, fault.status)
+        elif member := EMPTY_LISTINGS.get((request.service, request.operation)):
+            outcome, response = "answered", request_parser.empty_list(request, member)
         else:
             outcome, response = self._call_moto(environ, request)
         if request.service:

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from demo.server import AwsServer
 
 hypothesis_profiles.load()
-# A background job ignores Ctrl-C, and so would the commands that the tests interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A background job ignores Ctrl-C and one under nohup the hangup, and so would the commands that the tests interrupt.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 ENGINES = ("sqlite", "postgresql")
 SLOWEST_FILES = (

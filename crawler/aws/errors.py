@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from crawler.spec import Operation
+from models.errors import UserError
 from models.tables.runs import Cause
 
 MESSAGE_LIMIT = 1000
@@ -104,6 +105,30 @@ _DENIALS = (
 )
 _ARN = re.compile(r"arn:\S+")
 _NOT_FOUND = re.compile(r"(NotFound|NotFoundException|NotFoundFault|NoSuch\w+|DoesNotExist\w*)$")
+
+
+FIXES = {
+    Cause.UNREACHABLE: "check aws.region, aws.endpoint_url, the proxy and the network, then run again",
+    Cause.INVALID_RESPONSE: "check aws.endpoint_url and the proxy, then run again",
+    Cause.UNSUPPORTED: "check aws.region and aws.endpoint_url, then run again",
+    Cause.THROTTLED: "run again later",
+    Cause.SERVICE_ERROR: "run again later",
+    Cause.DEADLINE: "run again later, or raise crawl.call_deadline",
+}
+"""What helps against a failure that the configuration does not explain, by its cause."""
+
+
+class RequiredCallError(UserError):
+    """A call failed without which there is nothing to crawl. The same configuration may succeed later."""
+
+    exit_code = 4
+
+    def __init__(self, consequence: str, error: AwsError) -> None:
+        fix = FIXES.get(error.cause, "correct what the message of AWS names, then run again")
+        reason = error.message
+        if error.cause is not Cause.INVALID_RESPONSE:
+            reason = f"{error.cause.text} ({error.code}: {error.message})"
+        super().__init__(f"{consequence}: {reason}: {fix}")
 
 
 class AwsError(Exception):

@@ -151,8 +151,12 @@ def items_of(operation: Operation, page: Mapping[str, Any]) -> list[Mapping[str,
         raise invalid_response(operation, f"it has no {root}")
     if path == root or not isinstance(listed, list):
         items = search(path, page)
-        # A structure without its list has no items, as in CloudFront.
-        return items if isinstance(items, list) else [] if items is None else [items]
+        if items is None:
+            # CloudFront omits an empty list, and counts the items of every list.
+            if search(f"{root}.Quantity", page) != 0:
+                raise invalid_response(operation, f"it has no {path.split('[', maxsplit=1)[0]}")
+            return []
+        return items if isinstance(items, list) else [items]
     selected: list[Mapping[str, Any]] = []
     for item in listed:
         # One by one: an item with an invalid member does not affect the others.

@@ -12,12 +12,12 @@ class ReportSettings(Group):
     """Output files of the reports and limits of the HTML report, which notes the number of omitted rows.
 
     A table has at most `list_limit` rows, and a rule at most `findings_limit` findings of each status. `frameworks` lists the
-    IDs for the compliance report in their order; empty means all.
+    IDs for the compliance report in their order; empty means the current version of each framework.
     """
 
     directory: FilePath = Path("reports-out")
     title: Text = "KMS ledger"
     mart: FilePath = Path("kmsledger.duckdb")
-    list_limit: Annotated[int, whole(10, 100_000, "rows")] = 5000
-    findings_limit: Annotated[int, whole(1, 100_000, "findings")] = 50
+    list_limit: Annotated[int, whole(10, 100_000, "rows")] = 10_000
+    findings_limit: Annotated[int, whole(1, 100_000, "findings")] = 1000
     frameworks: tuple[Text, ...] = ()

@@ -114,6 +114,14 @@ def upgrade(engine: Engine) -> None:
             command.upgrade(config, "head")
 
 
+def size(engine: Engine) -> int:
+    """The bytes that the database occupies."""
+    sqlite = "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()"
+    query = "SELECT pg_database_size(current_database())" if engine.dialect.name == "postgresql" else sqlite
+    with translate_errors(engine), engine.connect() as connection:
+        return int(connection.exec_driver_sql(query).scalar_one())
+
+
 def check(engine: Engine) -> None:
     """Raise DatabaseError, with the fix, unless the database has the current schema."""
     with translate_errors(engine), engine.connect() as connection:

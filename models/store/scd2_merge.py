@@ -39,10 +39,12 @@ from models.store.policy_canonical import canonical_policy
 from models.store.staging import (
     closed_table,
     count_written,
+    keys_to_stage,
     listing_table,
     prefer_index_scans,
     stage,
     stage_facts,
+    stage_more,
     stage_table,
 )
 from models.tables import versioned_tables
@@ -90,6 +92,8 @@ class Batch:
     """Policy documents by hash, each stored once."""
     packed: dict[type[VersionedTable | PolicyDocument], list[bytes]] = field(default_factory=dict)
     """More facts and documents, in compressed chunks: a scope can hold a hundred thousand grants."""
+    kept: dict[type[VersionedTable], set[tuple[Any, ...]]] = field(default_factory=dict)
+    """Natural keys of facts that a listing names without valid values: they keep their last known ones."""
     last_use_polls: list[LastUsePoll] = field(default_factory=list)
     """Polls of the last use of keys."""
     loose: int = 0
@@ -145,6 +149,10 @@ class Batch:
             raise ValueError(f"{model.__name__} has the listing key {model.listing_key}, got {listing_key!r}")
         self.complete_listings.setdefault(model, set()).add(listing_key)
 
+    def keep(self, model: type[VersionedTable], *natural_key: Any) -> None:
+        """Record that a fact exists although its values are unknown: no listing closes it."""
+        self.kept.setdefault(model, set()).add(natural_key)
+
     def drop_conflicts(self, other: Batch) -> bool:
         """Drop the facts that have other values in another batch, with their children; returns whether there are any."""
         conflicting = False
@@ -177,8 +185,9 @@ class Batch:
         """Add the content of another batch, so that several scopes are merged at once."""
         for model, rows in other.rows.items():
             self.rows.setdefault(model, []).extend(rows)
-        for model, listings in other.complete_listings.items():
-            self.complete_listings.setdefault(model, set()).update(listings)
+        for sets, others in ((self.complete_listings, other.complete_listings), (self.kept, other.kept)):
+            for model, keys in others.items():
+                sets.setdefault(model, set()).update(keys)
         self.documents.update(other.documents)
         for packed, chunks in other.packed.items():
             self.packed.setdefault(packed, []).extend(chunks)
@@ -207,9 +216,7 @@ def merge(connection: Connection, run_id: int, batch: Batch) -> Merged:
     for documents in batch.iter_documents():
         _store_documents(connection, documents)
     for model in _ordered({*batch.rows, *batch.complete_listings}):
-        total += _merge_table(
-            connection, run_id, model, batch.iter_chunks(model), batch.complete_listings.get(model, set())
-        )
+        total += _merge_table(connection, run_id, model, batch)
     if batch.last_use_polls:
         record_polls(connection, run_id, batch.last_use_polls)
     return total
@@ -309,9 +316,9 @@ def _merge_table(
     connection: Connection,
     run_id: int,
     model: type[VersionedTable],
-    chunks: Iterator[Sequence[Row]],
-    listings: set[tuple[Any, ...]],
+    batch: Batch,
 ) -> Merged:
+    chunks, listings = batch.iter_chunks(model), batch.complete_listings.get(model, set())
     first = next(chunks, None)
     if first is None and not listings:
         return Merged()
@@ -320,16 +327,17 @@ def _merge_table(
     opened = closed = 0
     if rows:
         closed += len(_close(connection, run_id, model, steps.close_changed))
+        inserted = connection.execute(steps.insert_new, {"run": run_id}, execution_options={"preserve_rowcount": True})
+        opened = inserted.rowcount
+        count_written(connection, model.table(), opened)
     if listings:
         if model.listing_key:
             texts = [tuple(storable(part) if isinstance(part, str) else part for part in key) for key in listings]
             stage(connection, listing_table(model), texts)
+        if kept := batch.kept.get(model):
+            stage_more(connection, stage_table(model), keys_to_stage(model, kept))
         absent = _close(connection, run_id, model, steps.close_absent)
         closed += len(absent) + _close_orphans(connection, run_id, model, absent)
-    if rows:
-        inserted = connection.execute(steps.insert_new, {"run": run_id}, execution_options={"preserve_rowcount": True})
-        opened = inserted.rowcount
-        count_written(connection, model.table(), opened)
     return Merged(opened, closed)
 
 

@@ -174,6 +174,13 @@ def stage_rows(model: type[VersionedTable], rows: Iterable[Mapping[str, Any]], d
     return list(unique.values())
 
 
+def keys_to_stage(model: type[VersionedTable], natural_keys: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Natural keys as rows for :func:`stage_more`, without values."""
+    names = [column.name for column in stage_table(model).columns]
+    keys = [dict(zip(model.natural_key, key, strict=True)) for key in natural_keys]
+    return [tuple(key.get(name) for name in names) for key in keys]
+
+
 @cache
 def _extra(staged: Table) -> Table:
     return _temporary(f"extra_{staged.name}", *(Column(column.name, column.type) for column in staged.columns))

@@ -234,7 +234,9 @@ class _PathSearch:
             for path in self._through("grant", grant.grant_id, (), self._own_denies, direct=direct):
                 yield replace(
                     path,
-                    conditions="; ".join(filter(None, (constraint_conditions(grant.constraints), path.conditions))),
+                    conditions="; ".join(
+                        filter(None, (constraint_conditions(grant.constraints, self._operation), path.conditions))
+                    ),
                     certain=path.certain and not unknown_reason,
                     reason=path.reason or unknown_reason,
                 )

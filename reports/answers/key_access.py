@@ -124,7 +124,7 @@ class _KeyQuery:
                 answer, reason = UNKNOWN, verdict.reason
             elif verdict.access is Access.DELETED:
                 answer, reason = UNUSED, "the principal was deleted; a new principal of the same name has no access"
-            elif verdict.access in _BROAD or verdict.access in {Access.VENDOR, Access.EXTERNAL}:
+            elif verdict.access in _BROAD or verdict.access in {Access.VENDOR, Access.EXTERNAL} or verdict.by_service:
                 pass
             elif principal.type in _IDENTITIES:
                 result = self._identity_answer(verdict, principal)
@@ -135,7 +135,7 @@ class _KeyQuery:
                 reason = self._uncollected_reason(verdict)
                 if not reason:
                     continue  # its identities are evaluated
-                answer = YES if verdict.access is Access.OWNER_DIRECT else CONDITIONAL
+                answer = CONDITIONAL if verdict.needs_iam else YES
             yield _principal_access(verdict, principal, answer, reason)
 
     def _identity_answer(self, verdict: Verdict, principal: Principal) -> tuple[str, str] | None:

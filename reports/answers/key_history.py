@@ -90,9 +90,9 @@ class KeyHistory:
             if current["freshness"] == "stale"
             else []
         )
-        denied = [f"denied: {', '.join(current['denied_actions'])}"] if current["denied_actions"] else []
-        if stale or denied:
-            lines.append("; ".join(stale + denied))
+        failed = [f"{action} failed: {cause}" for action, cause in (current["failure_causes"] or {}).items()]
+        if stale or failed:
+            lines.append("; ".join(stale + failed))
         return lines
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reports.access.engine.conditions import UNKNOWN as UNKNOWN_VALUE
 from reports.access.engine.conditions import Value
 from reports.access.engine.model import Access, KeyFacts, relation
 from reports.access.engine.policy_parser import Named
@@ -71,7 +72,7 @@ def secret_answer(facts: Facts, secret: Mapping[str, Any], key: Key | None) -> t
     if key is not None:
         key, documented = with_policy(key)
     protected = _protected_secret(facts, secret)
-    query = _SecretQuery(facts, secret, protected, key)
+    query = _SecretQuery(facts, secret, protected, key, documented_policy=documented)
     unknown = [f"the secret's own policy: {protected.unknown_reason}"] if protected.unknown_reason else []
     unknown += [] if key is None else unknowns(key, documented=documented)
     notes = [AWS_MANAGED_NOTE] if documented else []
@@ -117,14 +118,22 @@ def _protected_secret(facts: Facts, secret: Mapping[str, Any]) -> _ProtectedSecr
     )
 
 
-def kms_request_context(secret_arn: str, region: str) -> dict[str, Value]:
-    """The context values of the request that Secrets Manager sends to KMS."""
-    return {
+def kms_request_context(secret_arn: str, region: str, *, documented_policy: bool = False) -> dict[str, Value]:
+    """The context values of the request that Secrets Manager sends to KMS.
+
+    In other partitions, such as China with its two suffixes of service names, the name of the service is unknown. It is certainly
+    the one in the documented policy of an AWS managed key.
+    """
+    via: dict[str, Value] = {
         "kms:viaservice": f"secretsmanager.{region}.amazonaws.com",
-        "aws:viaawsservice": "true",
         "aws:calledvia": ("secretsmanager.amazonaws.com",),
         "aws:calledviafirst": "secretsmanager.amazonaws.com",
         "aws:calledvialast": "secretsmanager.amazonaws.com",
+    }
+    if secret_arn.split(":")[1] not in {"aws", "aws-us-gov"} and not documented_policy:
+        via = dict.fromkeys(via, UNKNOWN_VALUE)
+    return via | {
+        "aws:viaawsservice": "true",
         "kms:encryptioncontext:secretarn": secret_arn,
         "kms:encryptioncontext:secretversionid": "*",
         "kms:encryptioncontextkeys": ("SecretARN", "SecretVersionId"),
@@ -134,10 +143,18 @@ def kms_request_context(secret_arn: str, region: str) -> dict[str, Value]:
 class _SecretQuery:
     """The search for the principals that can read one secret."""
 
-    def __init__(self, facts: Facts, secret: Mapping[str, Any], protected: _ProtectedSecret, key: Key | None) -> None:
+    def __init__(
+        self,
+        facts: Facts,
+        secret: Mapping[str, Any],
+        protected: _ProtectedSecret,
+        key: Key | None,
+        *,
+        documented_policy: bool,
+    ) -> None:
         self._facts, self._secret, self._protected, self._key = facts, secret, protected, key
         self._partition = secret["resource_arn"].split(":")[1]
-        context = kms_request_context(secret["resource_arn"], secret["region"])
+        context = kms_request_context(secret["resource_arn"], secret["region"], documented_policy=documented_policy)
         self._protected_key = None if key is None else protected_key(key, facts.organization, context)
 
     def principals(self) -> Iterator[PrincipalAccess]:

@@ -1,35 +1,8 @@
 """The geometry of the charts; `templates/charts.j2` renders it as SVG."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
-
-MIN_WIDTH: Final = 1.2
-"""The minimum width of a segment in percent, so that small counts stay visible."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """One segment of a stacked bar: `start` and `width` in percent of the bar."""
-
-    name: str
-    count: int
-    start: float
-    width: float
-
-
-def stack(counts: Mapping[str, int], names: Iterable[str]) -> tuple[Segment, ...]:
-    """The segments of a bar for counts by name, in the order of the names and without zeros."""
-    present = [(name, counts[name]) for name in names if counts.get(name)]
-    total = sum(count for _, count in present)
-    widths = [max(MIN_WIDTH, count * 100 / total) for _, count in present]
-    scale = 100 / sum(widths) if widths else 0
-    segments: list[Segment] = []
-    start = 0.0
-    for (name, count), width in zip(present, widths, strict=True):
-        segments.append(Segment(name, count, round(start, 2), round(width * scale, 2)))
-        start += width * scale
-    return tuple(segments)
+from typing import Any
 
 
 @dataclass(frozen=True)

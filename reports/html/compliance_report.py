@@ -3,30 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import re
+from collections import defaultdict
+from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, Final
 
 from reports.html.findings_section import FindingsSection
+from reports.html.labels import CONTROL_STATES
 from reports.html.query_runner import LimitedRows
 from reports.html.run_header import RunReport
+from reports.html.tables import DataTable
 from reports.mart.rows import Row
 from reports.rules.framework_loader import check_frameworks
 
 TREND_RUNS: Final = 14
 """The number of runs in a trend chart."""
 
-LISTED: Final = 25
-"""The maximum number of failing, and of unknown resources listed per control; their total is always shown."""
+LISTED: Final = 10
+"""The maximum number of failing, and of unknown resources listed per control; the table of findings has all of them."""
 
-STATES: Final[dict[str, str]] = {
-    "fail": "Failed",
-    "unknown": "Unknown",
-    "pass": "Met",
-    "not_applicable": "Not applicable",
-}
-"""The states of a control, in display order."""
+_DIGITS: Final = re.compile(r"\d+")
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,9 @@ class Control:
 class ComplianceReport(RunReport):
     """The data of the template."""
 
-    states: Final = STATES
+    tables = ("frameworks", "findings", "waivers")
+    links = ("f", "rule")
+    states: Final = CONTROL_STATES
     trend_runs: Final = TREND_RUNS
 
     @cached_property
@@ -57,14 +57,42 @@ class ComplianceReport(RunReport):
 
     @cached_property
     def frameworks(self) -> list[Row]:
-        """The frameworks selected in the settings, in that order; all frameworks if none is selected.
+        """The frameworks selected in the settings, in that order; if none is selected, each in its current version.
 
         Raises UnknownFrameworkError.
         """
         check_frameworks(self._settings)
         by_name = {row["framework"]: row for row in self.rows("frameworks")}
         selected = self._settings.report.frameworks
-        return [by_name[name] for name in selected] if selected else list(by_name.values())
+        if selected:
+            return [by_name[name] for name in selected]
+        current: dict[str, Row] = {}
+        for row in sorted(by_name.values(), key=_version):
+            current[row["title"]] = row
+        return sorted(current.values(), key=lambda row: row["title"])
+
+    @property
+    def other_frameworks(self) -> list[Row]:
+        """The frameworks that the report does not show."""
+        shown = {row["framework"] for row in self.frameworks}
+        return [row for row in self.rows("frameworks") if row["framework"] not in shown]
+
+    def summary(self) -> DataTable:
+        """The frameworks with the states of their controls."""
+        rows = [
+            {
+                **{name: row[name] for name in ("framework", "controls", *CONTROL_STATES)},
+                "name": f"{row['title']} {row['version']}",
+                "counts": [row[name] for name in CONTROL_STATES],
+            }
+            for row in self.frameworks
+        ]
+        return self.table_of("frameworks", rows)
+
+    @cached_property
+    def evidence(self) -> DataTable:
+        """The failed, unknown and waived findings of all rules."""
+        return self.open_findings(self.findings)
 
     def controls(self, framework: str) -> list[Control]:
         """The controls of a framework."""
@@ -85,6 +113,24 @@ class ComplianceReport(RunReport):
         """All waivers, up to the limit."""
         return self.table("waivers").buffered()
 
+    def waiver_table(self) -> DataTable:
+        """The register of waivers."""
+        rows = [
+            {
+                **{
+                    name: row[name] for name in ("waiver", "source", "rule_id", "resource", "reason", "owner", "ticket")
+                },
+                "title": row["title"] or "the rule is disabled",
+                "account": f"in {row['account_id']}" if row["account_id"] else None,
+                "unknown_too": "also if unknown" if row["include_unknown"] else None,
+                "expires": str(row["expires"]),
+                "expired": "expired" if row["expired"] else None,
+                "waived_count": row["waived_count"],
+            }
+            for row in self.register
+        ]
+        return replace(self.table_of("waivers", rows), total=self.waivers.total)
+
     @cached_property
     def register(self) -> list[Row]:
         """The rows of the waivers."""
@@ -95,21 +141,20 @@ class ComplianceReport(RunReport):
         """The waivers that are valid in this run, of enabled rules."""
         return [row for row in self.register if not row["expired"] and row["rule_enabled"]]
 
-    def open_resources(self, control: Control, status: str) -> list[tuple[Row, list[Row]]]:
-        """The first resources that fail a control or are unknown under it, by rule."""
-        left, resources = LISTED, []
-        for rule in control.rules:
-            if left and rule[status]:
-                listed = self._first_findings.get(rule["rule_id"], ())
-                rows = [row for row in listed if row["status"] == status][:left]
-                resources.append((rule, rows))
-                left -= len(rows)
-        return resources
+    def open_resources(self, control: Control, status: str) -> list[Row]:
+        """The first findings of a control with a status, in the order of its rules."""
+        listed = (row for rule in control.rules for row in self._by_rule.get((rule["rule_id"], status), ()))
+        return list(islice(listed, LISTED))
 
     @cached_property
-    def _first_findings(self) -> dict[str, list[Row]]:
-        rows = groupby(self.findings.first(LISTED), lambda row: row["rule_id"])
-        return {rule_id: list(group) for rule_id, group in rows}
+    def _by_rule(self) -> dict[tuple[str, str], list[Row]]:
+        table, found = self.evidence, defaultdict[tuple[str, str], list[Row]](list)
+        for values in table.rows:
+            row = dict(zip(table.fields, values, strict=True))
+            first = found[row["rule_id"], row["status"]]
+            if len(first) < LISTED:
+                first.append(row)
+        return found
 
     @cached_property
     def trends(self) -> dict[str, list[Row]]:
@@ -122,3 +167,7 @@ class ComplianceReport(RunReport):
         """The parameters of a rule and their values in the run."""
         values: dict[str, Any] = json.loads(rule["parameters"] or "{}")
         return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in values.items()]
+
+
+def _version(row: Row) -> list[int]:
+    return [int(number) for number in _DIGITS.findall(row["version"])]

@@ -15,6 +15,8 @@ _INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u3164\ud800-\udfff\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
+_ESCAPES: Final = (b"\\u", b"\\b", b"\\f", b"\\r", b"\x7f")
+"""How control characters are written in JSON."""
 _CODE: Final = re.compile(r"`([^`\n]+)`")
 # The end of a run of colons and slashes that three characters follow.
 _BREAK: Final = re.compile(r"(?<=[:/])(?=.{3})(?![:/].{3})")
@@ -25,6 +27,11 @@ def visible(text: str) -> str:
     if text.isprintable() and text.isascii():  # nearly every text of a report
         return text
     return _INVISIBLE.sub(lambda match: f"<U+{ord(match[0]):04X}>", text)
+
+
+def needs_care(json_text: bytes) -> bool:
+    """Whether a JSON text may contain characters that `visible` replaces; false for nearly every text."""
+    return not json_text.isascii() or any(written in json_text for written in _ESCAPES)
 
 
 def finalize(value: Any) -> Any:

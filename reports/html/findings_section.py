@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from itertools import groupby
 from typing import Final
@@ -16,8 +16,6 @@ STATUS_CHANGES: Final = ("new", "reopened", "returned", "unknown", "resolved")
 """The status changes of a finding in a run; `returned`: it failed before, and was waived or unknown in between."""
 SHOWN_STATUS_CHANGES: Final = 25
 """The maximum number of findings listed per status change."""
-SHOWN_UNKNOWN_RESOURCES: Final = 10
-"""The maximum number of resources listed with the most unknown results."""
 
 
 class FindingsSection:
@@ -86,33 +84,3 @@ class FindingsSection:
             "status_change_rows", at=self._run["started_at"], run_id=self._run["run_id"], limit=SHOWN_STATUS_CHANGES
         )
         return [(name, list(group)) for name, group in groupby(rows, lambda row: row["status_change"])]
-
-    @property
-    def listed(self) -> Iterator[tuple[Row, Iterable[Row]]]:
-        """The open rules, each with its failed, unknown and waived findings: at most `limit` per status.
-
-        One query for all rules, because planning it takes longer than reading its rows; they are fetched during iteration.
-        """
-        groups = groupby(self.first(self.limit), lambda row: row["rule_id"])
-        rule_id, rows = next(groups, (None, iter(())))
-        for rule in self.open_rules:
-            if rule["rule_id"] == rule_id:
-                yield rule, rows
-                rule_id, rows = next(groups, (None, iter(())))
-            else:
-                yield rule, ()
-
-    def first(self, limit: int) -> Iterator[Row]:
-        """The findings of the open rules, in the order of these rules: at most `limit` per rule and status."""
-        rules = [rule["rule_id"] for rule in self.open_rules]
-        for row in self._source.rows("findings", at=self._run["started_at"], limit=limit, rules=rules):
-            yield row if self.has_previous_results else {**row, "status_change": None}
-
-    def left_out(self, rule: Row) -> list[tuple[str, int]]:
-        """The number of findings of a rule per status that are not listed."""
-        return [(name, rule[name] - self.limit) for name in STATUSES[:3] if rule[name] > self.limit]
-
-    @cached_property
-    def unknown_resources(self) -> list[Row]:
-        """The resources with the most unknown results."""
-        return self._source.table("unknown_findings", limit=SHOWN_UNKNOWN_RESOURCES)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from models.aws_types import service_label
 from models.severities import SEVERITIES
-from reports.html.filters import counted, region, spaced
+from reports.html.filters import counted, region
 
 CLASSES: Final[dict[str, str]] = {
     "customer": "Customer managed",
@@ -107,7 +107,7 @@ VENDOR_MARKS: Final[dict[str, str]] = {
     "not_selected": "info",
     "denied_by_tag": "info",
 }
-_CHECK_LABELS: Final[dict[str, str]] = {
+CHECK_LABELS: Final[dict[str, str]] = {
     "key_spec": "Key spec",
     "key_usage": "Usage",
     "role_missing": "No role",
@@ -123,24 +123,68 @@ _CHECK_LABELS: Final[dict[str, str]] = {
 }
 
 
-def vendor_result(row: dict[str, Any]) -> str:
-    """The result of a vendor check, in two or three words."""
-    if row["subject_type"] == "key":
-        return VENDOR_RESULTS.get(row["result"], str(row["result"]))
-    return _CHECK_LABELS.get(row["check_name"], spaced(str(row["check_name"])).capitalize())
+CONTROL_STATES: Final[dict[str, str]] = {
+    "fail": "Failed",
+    "unknown": "Unknown",
+    "pass": "Met",
+    "not_applicable": "Not applicable",
+}
+"""The states of a control, in display order."""
 
 
-def vendor_subject(row: dict[str, Any]) -> str:
-    """The subject of a vendor check: a key by its alias, a role by its name, or the profile."""
-    if row["key_arn"]:
-        return str(row["key_alias"] or row["key_arn"])
-    subject = str(row["subject"] or "")
-    return subject.partition(":role/")[2] or subject or f"profile {row['profile']}"
+def _words(labels: Mapping[str, str], marks: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
+    return {code: (label, (marks or {}).get(code, code)) for code, label in labels.items()}
 
 
-def severity_order(name: str) -> int:
-    """The rank of a severity, 0 for the most severe."""
-    return SEVERITIES.index(name)
+VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "severity": {name: (name, name) for name in SEVERITIES},
+    "manager": _words({"CUSTOMER": "Customer", "AWS": "AWS"}),
+    "rotation": _words({"disabled": "disabled", "not_applicable": "not applicable", "enabled": "enabled"}),
+    "state": {
+        "PendingDeletion": ("Pending deletion", "bad"),
+        "PendingReplicaDeletion": ("Pending replica deletion", "bad"),
+        "Unavailable": ("Unavailable", "bad"),
+        "Disabled": ("Disabled", "warn"),
+        "PendingImport": ("Pending import", "warn"),
+        "Creating": ("Creating", "warn"),
+        "Updating": ("Updating", "warn"),
+        "Enabled": ("Enabled", "ok"),
+        "dangling": (CLASSES["dangling"], "bad"),
+        "not_crawled": (CLASSES["not_crawled"], "unknown"),
+        "unknown": (CLASSES["unknown"], "unknown"),
+    },
+    "key_class": _words(CLASSES),
+    "rotation_share": _words(
+        {"on": "Enabled", "off": "Disabled", "not_applicable": "Not applicable", "unknown": "Unknown"}
+    ),
+    "party": _words(
+        PARTIES,
+        {
+            "public": "bad",
+            "external_account": "bad",
+            "deleted_principal": "warn",
+            "unknown": "unknown",
+            "known_party": "warn",
+            "own_organization": "ok",
+            "own_account": "ok",
+            "aws_service": "ok",
+        },
+    ),
+    "finding": _words(FINDINGS),
+    "status_change": _words(STATUS_CHANGE_PHRASES),
+    "vendor_result": _words(VENDOR_RESULTS),
+    "vendor_mark": _words({**VENDOR_RESULTS, "wrong": "Deviation", "advice": "Advice"}, VENDOR_MARKS),
+    "control": _words(CONTROL_STATES),
+    "outcome": {
+        "complete": ("\u2713", "complete"),
+        "failed": ("not read", "failed"),
+        "excluded": ("excluded", "excluded"),
+        "suspended": ("suspended", "suspended"),
+        "left": ("left", "left"),
+        "disabled": ("off", "disabled"),
+    },
+}
+"""The codes of the tables with their labels and CSS classes, in the order in which columns sort them."""
 
 
 def status_changes(counts: Mapping[str, int]) -> str:
@@ -172,11 +216,6 @@ def controls_by_state(framework: Mapping[str, int]) -> str:
         ("not_applicable", "not applicable"),
     )
     return ", ".join(f"{framework[name]:,} {word}" for name, word in parts if framework[name])
-
-
-def rule_link(rule: dict[str, Any]) -> str:
-    """The anchor of a rule in the overview report."""
-    return f"rule-{rule['rule_id']}" if rule["fail"] or rule["unknown"] or rule["waived"] else "passing-rules"
 
 
 def account(account_id: str, name: str | None) -> str:
@@ -213,8 +252,3 @@ def unread_scope(row: dict[str, Any]) -> str:
     else:
         where = f"{account(row['account_id'], row['account_name'])}, {regions}"
     return f"{enumeration(row['actions'])} in {where}: {counted(row['answers'], 'response')} missing: {row['cause']}."
-
-
-def by_region(cells: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The cells of one account in the coverage matrix, by region."""
-    return {cell["region"]: cell for cell in cells}

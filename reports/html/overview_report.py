@@ -2,19 +2,42 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property, lru_cache
 from itertools import groupby
+from typing import Any, Final
 
+from models.aws_types import service_label
+from reports.access.engine.kms_actions import CROSS_ACCOUNT, KEY_LEVEL
+from reports.html.filters import conditions, region
 from reports.html.findings_section import FindingsSection
-from reports.html.labels import ALWAYS_LISTED, CLASSES
-from reports.html.query_runner import LimitedRows
+from reports.html.labels import (
+    ALWAYS_LISTED,
+    CHECK_LABELS,
+    CLASS_NOTES,
+    CLASSES,
+    OUTCOMES,
+    VOCABULARIES,
+    status_changes,
+)
 from reports.html.run_header import RunReport
 from reports.html.situations import LISTED, Situations, situations
+from reports.html.tables import DataTable
 from reports.mart.rows import Row
+
+_ACTIONS: Final = {f"kms:{name}".lower(): f"kms:{name}" for name in KEY_LEVEL | CROSS_ACCOUNT}
+"""The actions by their lower-case name, which policies are compared by."""
 
 
 class OverviewReport(RunReport):
     """The data of the template."""
+
+    tables = (
+        "changes", "keys", "dependents", "references", "principals", "vendors", "checks", "rules", "findings", "resolved",
+        "unknown_resources", "coverage", "gaps",
+    )  # fmt: skip
 
     @cached_property
     def findings(self) -> FindingsSection:
@@ -34,9 +57,80 @@ class OverviewReport(RunReport):
         """The key figures of the summary."""
         return next(iter(self.rows("kpis")), {})
 
-    def keys(self) -> LimitedRows:
+    @cached_property
+    def _services(self) -> dict[str, list[str]]:
+        """The labels of the services, as a map for queries; a map has at least one entry."""
+        return _map({row["service"]: service_label(row["service"]) for row in self.rows("key_class_counts")} | {"": ""})
+
+    def keys(self) -> DataTable:
         """Keys with policy, grants, tags and dependents; the keys of situations first."""
-        return self.table("keys", first=list(self.situations.keys))
+        unread = ", but not everything could be read" if self.open_gaps else ""
+        table = self.data_table("keys", first=list(self.situations.keys), services=self._services, unread=unread)
+        for name in ("policy", "grant_list"):
+            for row in table.rows:
+                for line in row[table.fields.index(name)] or ():
+                    line[-1] = _conditions(line[-1])
+        return table
+
+    def dependents(self) -> DataTable:
+        """The keys that resources use, by the number of dependents."""
+        return self.data_table("dependents", services=self._services)
+
+    def references(self) -> DataTable:
+        """Every reference of a resource to a key."""
+        return self.data_table("references", services=self._services, notes=_map(CLASS_NOTES))
+
+    def changes(self) -> DataTable:
+        """The changes of the run; policies are written as statements."""
+        table = self.data_table("changes")
+        if table.rows:
+            columns = [table.fields.index(name) for name in ("before", "after")]
+            for row in table.rows:
+                for column in columns:
+                    row[column] = statements(row[column])
+        return replace(table, sql=table.sql.format(self.run["run_id"]))
+
+    def checks(self) -> DataTable:
+        """The results of the vendor profiles."""
+        return self.data_table("checks", checks=_map(CHECK_LABELS))
+
+    def vendors(self) -> DataTable:
+        """The vendor profiles with their counts."""
+        results = VOCABULARIES["vendor_result"]
+        rows = [
+            {
+                **row,
+                "counts": [0 if row["not_checked"] else row[name] for name in results],
+                "checked": row["profile"] if row["keys"] or row["wrong"] else None,
+            }
+            for row in self.rows("vendor_profiles")
+        ]
+        return self.table_of("vendors", rows)
+
+    def evidence(self) -> DataTable:
+        """The failed, unknown and waived findings."""
+        return self.open_findings(self.findings)
+
+    def rules(self) -> DataTable:
+        """The rules with their counts, explanations and fixes; failing rules first."""
+        return self.table_of("rules", list(map(_rule, self.findings.rules)))
+
+    def resolved(self) -> DataTable:
+        """The findings that were resolved in this run."""
+        return self.data_table("resolved", at=self.run["started_at"])
+
+    def coverage(self) -> DataTable:
+        """The outcome of each account in each region; the regions are columns."""
+        table = self.data_table("coverage", outcomes=_map(OUTCOMES))
+        regions = [row["region"] for row in self.rows("regions")]
+        names = [f"r{index}" for index in range(len(regions))]
+        columns = [
+            [name, region(code), "cell", [["outcome", name, {"v": "outcome"}]]]
+            for name, code in zip(names, regions, strict=True)
+        ]
+        rows = [[*row[:-1], *map((row[-1] or {}).get, regions)] for row in table.rows]
+        spec = {**table.spec, "columns": [*table.spec["columns"], *columns]}
+        return replace(table, spec=spec, fields=(*table.fields[:-1], *names), rows=rows)
 
     @cached_property
     def classes(self) -> dict[str, dict[str, int]]:
@@ -57,3 +151,77 @@ class OverviewReport(RunReport):
         """The number of broken, blocked and over-shared keys, plus the deviations from vendor requirements."""
         counted = ("broken", "blocked_by_policy", "over_shared", "wrong")
         return sum(row[name] for row in self.rows("vendor_profiles") for name in counted)
+
+
+def _map(values: Mapping[str, str]) -> dict[str, list[str]]:
+    """A mapping as DuckDB expects the value of a MAP parameter."""
+    return {"key": list(values), "value": list(values.values())}
+
+
+@lru_cache(maxsize=4096)
+def _conditions(text: str | None) -> str:
+    return "\n".join(conditions(text)) or "none"
+
+
+def _rule(rule: Row) -> Row:
+    is_open = rule["fail"] or rule["unknown"] or rule["waived"]
+    facts = [
+        ["Why", rule["why"] or "The rule states no reason."],
+        ["Fix", rule["fix"] or "The rule states no fix."],
+        ["Console", rule["console"]],
+        ["Covers", "; ".join(rule["frameworks"] or ())],
+        ["Every result", f"`kmsledger rules run {rule['rule_id']}` lists each resource, also those that pass"],
+    ]
+    passes = "passes" if rule["pass"] or rule["waived"] else "does not apply"
+    state = "fails" if rule["fail"] else "has unknown results" if rule["unknown"] else passes
+    return {
+        **{name: rule[name] for name in ("severity", "rule_id", "title", "family", *VOCABULARIES["finding"])},
+        "state": state,
+        "open_rule": rule["rule_id"] if is_open else None,
+        "counts": [rule[name] for name in VOCABULARIES["finding"]],
+        "status_changes": status_changes(rule["status_changes"]),
+        "summary": "Why, and how to fix it",
+        "facts": [fact for fact in facts if fact[1]],
+        "cli": rule["cli"],
+        "terraform": rule["terraform"],
+    }
+
+
+def statements(text: str | None) -> str | None:
+    """The policy statements of a change as sentences, one line each; any other value is returned unchanged."""
+    if text is None or not text.startswith("[{"):
+        return text
+    try:
+        return "\n".join(map(_statement, json.loads(text)))
+    except (ValueError, TypeError, AttributeError):
+        return text
+
+
+def _statement(statement: dict[str, Any]) -> str:
+    sid = f"{statement['Sid']}: " if statement.get("Sid") else ""
+    who = "; ".join(_principals(statement)) or "nobody"
+    actions = ", ".join(map(_action, _listed(statement.get("Action", statement.get("NotAction")))))
+    actions = f"all except {actions}" if "NotAction" in statement else actions
+    tests = " and ".join(conditions(json.dumps(statement.get("Condition") or {})))
+    return f"{sid}{statement.get('Effect', 'no effect')} {who}: {actions or 'nothing'}{f' if {tests}' if tests else ''}"
+
+
+@lru_cache(maxsize=1024)
+def _action(name: str) -> str:
+    """An action of a canonical policy, where it is in lower case, as AWS writes it."""
+    prefix = name.partition("*")[0]
+    written = next((action for lower, action in _ACTIONS.items() if lower.startswith(prefix)), name)
+    return (_ACTIONS.get(name) or written[: len(prefix)] + name[len(prefix) :]) if len(prefix) > len("kms:") else name
+
+
+def _principals(statement: dict[str, Any]) -> Iterator[str]:
+    named = statement.get("NotPrincipal", statement.get("Principal", {}))
+    prefix = "everyone except " if "NotPrincipal" in statement else ""
+    if not isinstance(named, dict):
+        named = {"": named}
+    for names in named.values():
+        yield prefix + ", ".join(_listed(names))
+
+
+def _listed(value: Any) -> list[str]:
+    return [] if value is None else [str(item) for item in (value if isinstance(value, list) else [value])]

@@ -58,6 +58,13 @@ class Source(QueryFiles):
         """The first row; None if there is none."""
         return next(iter(self.table(query, **parameters)), None)
 
+    def values(self, query: str, **parameters: Any) -> tuple[tuple[str, ...], list[list[Any]], int]:
+        """The fields and rows of a query whose last column, `total`, is the number of rows without its limit; that number."""
+        rows = list(self.rows(query, **parameters))
+        if not rows:
+            return (), [], 0
+        return tuple(rows[0])[:-1], [list(row.values())[:-1] for row in rows], rows[0]["total"]
+
     def limited(self, query: str, limit: int, **parameters: Any) -> LimitedRows:
         """The rows of a query that returns at most `$limit` rows, each with the total number of rows as `total`."""
         rows = self.rows(query, limit=limit, **parameters)

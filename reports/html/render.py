@@ -20,9 +20,9 @@ from markupsafe import Markup
 
 from models.output_file import OutputError, explained, replacing
 from reports.html import labels
-from reports.html.charts import columns, stack
+from reports.html.charts import columns
 from reports.html.filters import FILTERS, finalize
-from reports.html.table_columns import tables
+from reports.html.tables import TOP, findings_command, shares, specifications, sql_command
 
 _BUFFER_SIZE: Final = 256
 _FIX: Final = "name another directory with --output"
@@ -72,7 +72,14 @@ def environment() -> Environment:
         auto_reload=False,  # rows include templates, and each inclusion would look at the file
     )
     jinja.filters |= FILTERS
-    jinja.globals |= {"labels": labels, "stack": stack, "columns": columns, "tables": tables()}
+    jinja.globals |= {
+        "labels": labels,
+        "columns": columns,
+        "shares": shares,
+        "findings_command": findings_command,
+        "gaps_command": sql_command(specifications()["gaps"]["sql"]),
+        "TOP": TOP,
+    }
     return jinja
 
 

@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
 
 from models.settings import Settings
+from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows, Source
+from reports.html.tables import DataTable, PageState, specifications
 from reports.mart.errors import MartError
 from reports.mart.rows import Row
 
-NESTED: Final = 50
+NESTED: Final = 20
 """The maximum number of grants, resources or keys listed within a row; their total is always shown."""
 
 
 class RunReport:
-    """The run and its coverage; each report adds its sections."""
+    """The run and its coverage; each report adds its sections, and lists its `tables` and other targets of `links`."""
+
+    tables: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
 
     def __init__(self, source: Source, settings: Settings) -> None:
         self._source = source
         self._settings = settings
         self._limit = settings.report.list_limit
+        declared = [specifications()[name] for name in self.tables]
+        links = {*self.links, *self.tables}.union(*(table["ids"] for table in declared))
+        self._page = PageState(sum(table["share"] for table in declared), frozenset(links))
         self.title = settings.report.title
 
     def table(self, query: str, **parameters: Any) -> LimitedRows:
         """The rows of a query, up to the configured limit."""
         return self._source.limited(
             query, self._limit, **{"run_id": self.run["run_id"], "nested": NESTED, **parameters}
+        )
+
+    def data_table(self, name: str, **parameters: Any) -> DataTable:
+        """The table whose rows the query with the same name returns, up to the configured limit."""
+        fields, rows, total = self._source.values(
+            name, **{"limit": self._limit, "run_id": self.run["run_id"], "nested": NESTED, **parameters}
+        )
+        return DataTable(name, specifications()[name], fields, rows, total, self._page)
+
+    def table_of(self, name: str, rows: Sequence[Row]) -> DataTable:
+        """The table with these rows."""
+        fields = tuple(rows[0]) if rows else ()
+        return DataTable(
+            name, specifications()[name], fields, [list(row.values()) for row in rows], len(rows), self._page
+        )
+
+    def open_findings(self, section: FindingsSection) -> DataTable:
+        """The failed, unknown and waived findings."""
+        total = sum(section.totals[name] for name in ("fail", "unknown", "waived"))
+        return self.data_table(
+            "findings",
+            at=self.run["started_at"],
+            per_rule=section.limit,
+            compare=section.has_previous_results,
+            total=total,
         )
 
     def rows(self, query: str) -> list[Row]:

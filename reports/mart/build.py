@@ -14,7 +14,7 @@ import duckdb
 
 from models.output_file import reject_irregular
 from models.settings import Settings
-from models.store.engine import check, connect
+from models.store.engine import check, connect, size
 from reports import ledger_reader
 from reports.connections import new_connection
 from reports.mart import (
@@ -39,6 +39,9 @@ log = logging.getLogger(__name__)
 _SCHEMA = "internal"
 _STORAGE = "v1.0.0"
 """An old storage version, so that older DuckDB clients can open the file."""
+
+_MIN_MEMORY, _MAX_MEMORY = 300_000_000, 2_000_000_000
+"""Bytes for DuckDB, which spills to disk beyond; between them, a third of the size of the ledger."""
 
 _COMPRESSED_ROWS = 100_000
 """Rows from which a file is compressed: a small one has the same size without, and choosing a compression for each of 700 columns
@@ -113,6 +116,7 @@ def mart_builder(
     engine = connect(engine_url, must_exist=True)
     try:
         check(engine)
+        memory = min(max(size(engine) // 3, _MIN_MEMORY), _MAX_MEMORY)
     finally:
         engine.dispose()
     if mart_path.stem in {_SCHEMA, "main", "system", "temp"}:
@@ -127,7 +131,7 @@ def mart_builder(
     inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties)
     manifest = build_manifest.expected(engine_url, parties)
     with _errors_explained(mart_path):
-        duck = _open(draft_path)
+        duck = _open(draft_path, memory)
         try:
             try:
                 run, up_to_date = inputs.incremental(duck, manifest)
@@ -135,7 +139,7 @@ def mart_builder(
             except RebuildRequired as reason:
                 log.info("full rebuild of %s: %s", mart_path.name, reason)
                 duck.close()
-                duck = _open(draft_path)
+                duck = _open(draft_path, memory)
                 run, schema = inputs.full(duck)
                 up_to_date = {partial_refresh.ACCESS_PATHS.view}
             event_selectors.create(duck)
@@ -156,14 +160,15 @@ def mart_builder(
             _remove(draft_path)
 
 
-def _open(draft_path: Path) -> duckdb.DuckDBPyConnection:
+def _open(draft_path: Path, memory: int) -> duckdb.DuckDBPyConnection:
     """A connection with our limits, and no mart attached yet."""
     _remove(draft_path)
     duck = new_connection()
     # DuckDB mistakes a program without a file of its own (a spawned process) for a notebook.
     duck.execute("SET enable_progress_bar = false")
-    # The default, a share of the machine's memory, depends on the machine; beyond the limit DuckDB spills to disk.
-    duck.execute("SET memory_limit = '2GB'")
+    duck.execute(
+        f"SET memory_limit = '{memory:d}B'"
+    )  # the default, a share of the machine's memory, depends on the machine
     duck.execute(f"SET temp_directory = {quoted(str(draft_path) + '.tmp')}")
     duck.execute("SET preserve_insertion_order = false")
     return duck
@@ -202,6 +207,7 @@ class _Inputs:
         if not copied:
             create_schema(duck)
         ledger_reader.copy_all(duck, self.engine_url)
+        duck.execute("CHECKPOINT")  # tables that are in the file can leave memory
         run = resolve_as_of(moments(duck), self.as_of).run_id
         policy_tables.create(duck, self.parties)
         change_log.rebuild(duck)

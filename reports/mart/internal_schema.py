@@ -37,14 +37,19 @@ MACROS = (
     CREATE MACRO verdict_of(met, reason) AS
     {'status': CASE met WHEN true THEN 'pass' WHEN false THEN 'fail' ELSE 'unknown' END, 'reason': reason}
     """,
+    """
+    CREATE MACRO usability_verdict(usability, reason) AS {'status': CASE usability WHEN 'no_key' THEN 'not_applicable'
+      WHEN 'unusable' THEN 'fail' WHEN 'usable' THEN 'pass' ELSE 'unknown' END, 'reason': reason}
+    """,
     "CREATE MACRO fail_if(certain, reason) AS {'status': CASE WHEN certain THEN 'fail' ELSE 'unknown' END, 'reason': reason}",
     """
     CREATE MACRO internal.first_messages(message) AS array_to_string(list_sort(list(DISTINCT message))[1:3], ' ')
       || CASE WHEN count(DISTINCT message) > 3 THEN ' And ' || (count(DISTINCT message) - 3) || ' more.' ELSE '' END
     """,
     """
-    CREATE MACRO internal.denied(denied_actions, actions) AS CASE WHEN list_has_any(denied_actions, actions)
-      THEN ' (denied: ' || array_to_string(list_sort(list_intersect(denied_actions, actions)), ', ') || ')' ELSE '' END
+    CREATE MACRO internal.because(failure_causes, actions) AS CASE WHEN list_has_any(map_keys(failure_causes), actions)
+      THEN ' (' || array_to_string(list_transform(list_sort(list_intersect(map_keys(failure_causes), actions)),
+        lambda action: action || ': ' || failure_causes[action]), '; ') || ')' ELSE '' END
     """,
     """
     CREATE MACRO internal.selects(tag, pattern, accounts, key_tags, key_description, key_account) AS

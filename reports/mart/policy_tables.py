@@ -6,8 +6,6 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import duckdb
@@ -23,7 +21,7 @@ from reports.access.engine.policy_parser import Named, Statement, parse
 from reports.access.engine.principals import classify, known_parties, named
 from reports.access.engine.wildcards import complete_arn
 from reports.connections import new_cursor
-from reports.mart.json_load import load_file, load_rows
+from reports.mart.json_load import RowFile, load_rows
 
 _FETCH = 20_000
 
@@ -144,30 +142,27 @@ def _pattern(resource: str) -> str:
 def _load_policies(duck: duckdb.DuckDBPyConnection, source: str) -> None:
     """Parse each policy once, into the rows of three tables."""
     with ExitStack() as stack:
-        files = {name: stack.enter_context(NamedTemporaryFile(prefix="kmsledger-")) for name in _OF_POLICIES}
+        files = {name: stack.enter_context(RowFile(name, _TABLES[name])) for name in _OF_POLICIES}
         for digest, received in _rows(duck, f"SELECT policy_hash, received FROM {source}"):
             policy = parse(received)
             canonical = _canonical_statements(received)
             row = {"policy_hash": digest, "readable": policy.readable, "statements": len(policy.statements)}
-            files["policy"].write(_line(row))
+            files["policy"].add(row)
             for statement in policy.statements:
-                files["policy_statement"].write(_line(_statement_row(digest, statement, canonical[statement.position])))
+                files["policy_statement"].add(_statement_row(digest, statement, canonical[statement.position]))
                 for one in named(statement):
-                    files["policy_principal"].write(
-                        _line(
-                            {
-                                "policy_hash": digest,
-                                "statement_index": statement.position,
-                                "principal": one.written,
-                                "type": one.type,
-                                "account": one.account,
-                                "organization": one.organization,
-                            }
-                        )
+                    files["policy_principal"].add(
+                        {
+                            "policy_hash": digest,
+                            "statement_index": statement.position,
+                            "principal": one.written,
+                            "type": one.type,
+                            "account": one.account,
+                            "organization": one.organization,
+                        }
                     )
-        for name, file in files.items():
-            file.flush()
-            load_file(duck, Path(file.name), name, _TABLES[name], append=True)
+        for file in files.values():
+            file.load(duck, append=True)
 
 
 def _statement_row(digest: str, statement: Statement, canonical: str) -> dict[str, Any]:
@@ -198,7 +193,3 @@ def _canonical_statements(received: str) -> list[str]:
         return []
     listed = document.get("Statement") if isinstance(document, dict) else None
     return [canonical_json(statement) for statement in listed] if isinstance(listed, list) else []
-
-
-def _line(row: dict[str, Any]) -> bytes:
-    return orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE)

@@ -33,12 +33,7 @@ _COUNTS = f"""
 CREATE OR REPLACE TABLE memory.main.current_rule_result AS
 SELECT rule_id, coalesce(account_id, '') AS account_id, coalesce(region, '') AS region,
   {_SUMS}
-FROM (
-  FROM memory.main.result_count
-  UNION ALL
-  SELECT rule_id, account_id, region, status, 1 FROM memory.main.current_finding
-  WHERE status IN ('fail', 'unknown', 'waived')
-)
+FROM memory.main.result
 GROUP BY ALL
 """
 
@@ -56,8 +51,9 @@ def record(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int)
         for table, query in zip(tables, _differences(model), strict=True):
             duck.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
         total += _merge(duck, connection, run_id, model, tables)
-    for table in ("current_finding", "result_count", "current_rule_result"):
-        duck.execute(f"DROP TABLE memory.main.{table}")
+    duck.execute(
+        "DROP VIEW memory.main.current_finding; DROP TABLE memory.main.result; DROP TABLE memory.main.current_rule_result"
+    )
     return total
 
 

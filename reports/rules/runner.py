@@ -1,7 +1,8 @@
 """Runs the rules inside DuckDB: no result passes through Python.
 
-A million keys give some forty million results, nearly all of them passes. Only problems, and former problems, are kept as rows
-(``memory.main.current_finding``); passes are counted. A rule's full population is its SELECT, run on demand.
+A million keys give some fifty million results, nearly all of them passes. Only problems, and former problems, are kept as rows
+(``memory.main.current_finding``); passes are counted as they arise, which costs a fraction of storing them. A rule's full
+population is its SELECT, run on demand.
 """
 
 from __future__ import annotations
@@ -29,58 +30,46 @@ _VERDICT_TYPE = "STRUCT(status VARCHAR, reason VARCHAR)"
 _UNFORESEEN = "coalesce(verdict, unknown('No condition of the rule applies to this resource.'))"
 _THREADS = 2
 _FETCHED_ROWS = 2_000
-_UNCHECKED_ROWS = 100_000
-"""Results that a thread collects before it checks and stores them: a small organization's in a few statements."""
 _WAIVERS_VIEW = re.compile(r"\bwaivers\b", re.IGNORECASE)
 
-_CREATE_FINDINGS = """
-CREATE OR REPLACE TABLE memory.main.current_finding (rule_id VARCHAR, resource_arn VARCHAR, account_id VARCHAR, region VARCHAR,
-  key_arn VARCHAR, severity VARCHAR, status VARCHAR, unwaived_status VARCHAR, waiver VARCHAR, reason VARCHAR)
+_CREATE_RESULTS = """
+CREATE OR REPLACE TABLE memory.main.result (rule_id VARCHAR, resource_arn VARCHAR, account_id VARCHAR, region VARCHAR,
+  key_arn VARCHAR, severity VARCHAR, status VARCHAR, unwaived_status VARCHAR, waiver VARCHAR, reason VARCHAR, listed BOOLEAN,
+  resources BIGINT);
+CREATE OR REPLACE VIEW memory.main.current_finding AS SELECT * EXCLUDE (listed, resources) FROM memory.main.result WHERE listed
 """
-_CREATE_COUNTS = """
-CREATE OR REPLACE TABLE memory.main.result_count (rule_id VARCHAR, account_id VARCHAR, region VARCHAR, status VARCHAR,
-  resources BIGINT)
-"""
-_CREATE_RESULTS = f"""
-CREATE OR REPLACE TEMP TABLE result (rule_id VARCHAR, rule_severity VARCHAR, resource_arn VARCHAR, account_id VARCHAR,
-  region VARCHAR, key_arn VARCHAR, verdict {_VERDICT_TYPE}, note VARCHAR, severity VARCHAR)
-"""
-_INSERT_RESULTS = (
-    f"INSERT INTO result BY NAME SELECT '{{rule_id}}' AS rule_id, '{{severity}}' AS rule_severity, "
-    f"* REPLACE ({_UNFORESEEN} AS verdict) FROM ({{query}}\n)"
+# The empty relation adds the optional columns. Results that break the contract are listed, so that they are found afterwards.
+_INSERT_RESULTS = f"""
+INSERT INTO memory.main.result
+SELECT '{{rule_id}}', CASE WHEN listed THEN resource_arn END, account_id, region, CASE WHEN listed THEN key_arn END,
+  CASE WHEN listed THEN coalesce(severity, '{{severity}}') END, status, status, NULL, CASE WHEN listed THEN reason END, listed,
+  count(*)
+FROM (
+  SELECT *, verdict.status AS status, verdict.reason || coalesce(note, '') AS reason,
+    status IN ('pass', 'not_applicable') IS NOT TRUE OR coalesce(reason, '') = '' OR coalesce(resource_arn, '') = ''
+      OR coalesce(severity NOT IN {SEVERITIES}, false) OR {{was_problem}} AS listed
+  FROM (
+    SELECT * REPLACE ({_UNFORESEEN} AS verdict)
+    FROM (FROM ({{query}}
+    ) UNION ALL BY NAME SELECT CAST(NULL AS VARCHAR) AS note, CAST(NULL AS VARCHAR) AS severity WHERE false)
+  )
 )
-_CONTRACT_CHECKS = f"""
-SELECT rule_id, count(resource_arn) - count(DISTINCT resource_arn) AS duplicates,
-  count(*) FILTER (coalesce(resource_arn, '') = '') AS unnamed,
-  count(*) FILTER (verdict.status IS NULL OR verdict.status NOT IN {STATUSES}) AS invalid_status,
-  count(*) FILTER (severity NOT IN {SEVERITIES}) AS invalid_severity,
-  count(*) FILTER (coalesce(verdict.reason, '') = '') AS without_reason
-FROM result GROUP BY rule_id
-HAVING duplicates + unnamed + invalid_status + invalid_severity + without_reason > 0
-ORDER BY rule_id LIMIT 1
-"""
-_OFFENDING_ROW = (
-    "SELECT resource_arn, min(verdict.status) FROM result WHERE rule_id = $rule GROUP BY 1 HAVING {} ORDER BY 1 LIMIT 1"
-)
-_FINDING = """
-SELECT rule_id, resource_arn, account_id, region, key_arn, coalesce(severity, rule_severity), verdict.status, verdict.status,
-  NULL, verdict.reason || coalesce(note, '')
-FROM result
-"""
-# Two queries: with OR, the two columns would be compared as one struct, for every result.
-_STORE_FINDINGS = f"""
-INSERT INTO memory.main.current_finding
-{_FINDING} WHERE verdict.status IN ('fail', 'unknown')
-UNION ALL
-{_FINDING} SEMI JOIN (
-  SELECT rule_id, resource_arn FROM internal.finding WHERE valid_from < $run AND rule_id IN (SELECT DISTINCT rule_id FROM result)
-) f USING (rule_id, resource_arn)
-WHERE verdict.status NOT IN ('fail', 'unknown')
-"""
-_STORE_COUNTS = """
-INSERT INTO memory.main.result_count
-SELECT rule_id, account_id, region, verdict.status, count(*) FROM result WHERE verdict.status IN ('pass', 'not_applicable')
 GROUP BY ALL
+"""
+_WAS_PROBLEM = (
+    "resource_arn IN (SELECT resource_arn FROM internal.finding WHERE valid_from < {run:d} AND rule_id = '{rule_id}')"
+)
+_FORMER_PROBLEMS = "SELECT DISTINCT rule_id FROM internal.finding WHERE valid_from < $run"
+_DUPLICATE = (
+    "SELECT resource_arn FROM ({query}\n) WHERE resource_arn <> '' GROUP BY 1 HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
+)
+_CONTRACT_CHECK = f"""
+SELECT rule_id, resource_arn, unwaived_status, coalesce(resource_arn, '') = '' AS unnamed,
+  coalesce(unwaived_status NOT IN {STATUSES}, true) AS invalid_status, severity NOT IN {SEVERITIES} AS invalid_severity,
+  resources > 1 AS duplicate
+FROM memory.main.result
+WHERE listed AND (unnamed OR invalid_status OR invalid_severity OR duplicate OR coalesce(reason, '') = '')
+ORDER BY rule_id, unnamed DESC, duplicate DESC, invalid_status DESC, invalid_severity DESC, resource_arn LIMIT 1
 """
 
 
@@ -93,8 +82,7 @@ def evaluate_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable
 
     # Rules are written by users too: from here on, the queries of this database reach no file, network or extension.
     duck.execute("SET enable_external_access = false")
-    duck.execute(_CREATE_FINDINGS)
-    duck.execute(_CREATE_COUNTS)
+    duck.execute(_CREATE_RESULTS)
     ordered = sorted(rules, key=lambda rule: rule.rule_id)
     _run_rules(duck, run_id, [rule for rule in ordered if not _WAIVERS_VIEW.search(rule.query)])
     apply(duck, run_id, [rule.rule_id for rule in ordered])
@@ -104,21 +92,13 @@ def evaluate_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable
 def _run_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rule]) -> None:
     """Run rules in parallel, as a single rule does not use all processors. Raises the RuleError of a rule that fails."""
     pending = iter(rules)
+    with_problems = {row[0] for row in duck.execute(_FORMER_PROBLEMS, {"run": run_id}).fetchall()}
 
     def work(cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.execute(f"USE {CATALOG}")
-        cursor.execute(_CREATE_RESULTS)
-        by_id: dict[str, Rule] = {}
-        rows = 0
         try:
             for rule in pending:
-                rows += _run_rule(cursor, rule)
-                by_id[rule.rule_id] = rule
-                if rows >= _UNCHECKED_ROWS:
-                    _store(cursor, run_id, by_id)
-                    by_id.clear()
-                    rows = 0
-            _store(cursor, run_id, by_id)
+                _run_rule(cursor, rule, run_id if rule.rule_id in with_problems else None)
         finally:
             deque(pending, maxlen=0)  # after a failure, the other thread ends with its current rule
             cursor.close()
@@ -126,47 +106,43 @@ def _run_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rul
     with ThreadPoolExecutor(_THREADS) as threads:
         for _ in threads.map(work, [new_cursor(duck) for _ in range(_THREADS)]):
             pass
+    _check_results(duck, {rule.rule_id: rule for rule in rules})
 
 
-def _run_rule(duck: duckdb.DuckDBPyConnection, rule: Rule) -> int:
-    """Add the results of one rule to the connection's table of results; returns their number."""
+def _run_rule(duck: duckdb.DuckDBPyConnection, rule: Rule, run_id: int | None) -> None:
+    """Add the results of one rule; ``run_id`` is the current run of a rule that had findings before."""
     try:
-        if not rule.shipped:  # planning each query twice would take a quarter of the time of a small run
+        parameters = dict(rule.parameters) or None
+        if not rule.shipped:  # the tests check this for shipped rules; it takes a quarter of the time of a small run
             check_columns(duck, rule)
-        insert = _INSERT_RESULTS.format(rule_id=rule.rule_id, severity=rule.severity, query=_select(rule))
-        row = duck.execute(insert, dict(rule.parameters) or None).fetchone()
+            duplicate = duck.execute(_DUPLICATE.format(query=_select(rule)), parameters).fetchone()
+            if duplicate is not None:
+                raise _duplicate(rule, duplicate[0])
+        was_problem = "false" if run_id is None else _WAS_PROBLEM.format(run=run_id, rule_id=rule.rule_id)
+        insert = _INSERT_RESULTS.format(
+            rule_id=rule.rule_id, severity=rule.severity, query=_select(rule), was_problem=was_problem
+        )
+        duck.execute(insert, parameters)
     except duckdb.Error as error:
         raise _failed(rule, error) from error
-    return row[0] if row else 0
 
 
-def _store(duck: duckdb.DuckDBPyConnection, run_id: int, rules: dict[str, Rule]) -> None:
-    """Check the collected results, and store problems and counts. Raises RuleError for results that break the contract."""
-    broken = duck.execute(_CONTRACT_CHECKS).fetchone()
-    if broken is not None:
-        rule_id, duplicates, unnamed, invalid_status, invalid_severity, _ = broken
-        rule = rules[rule_id]
-
-        def offending(having: str) -> tuple[Any, ...]:
-            return duck.execute(_OFFENDING_ROW.format(having), {"rule": rule_id}).fetchone() or ("a resource", None)
-
-        if unnamed:
-            raise RuleError(f"{rule.source}: a row has no resource_arn; every row needs one")
-        if duplicates:
-            resource, _ = offending("count(*) > 1")
-            raise RuleError(f"{rule.source}: {resource} is returned twice; a rule returns each resource once")
-        if invalid_status:
-            raise _invalid_status(
-                rule, *offending(f"bool_or(verdict.status IS NULL OR verdict.status NOT IN {STATUSES})")
-            )
-        if invalid_severity:
-            resource, _ = offending(f"bool_or(severity NOT IN {SEVERITIES})")
-            raise RuleError(f"{rule.source}: {resource} has a severity other than {', '.join(SEVERITIES)}")
-        resource, _ = offending("bool_or(coalesce(verdict.reason, '') = '')")
-        raise RuleError(f"{rule.source}: {resource} has no reason; every row needs one")
-    duck.execute(_STORE_FINDINGS, {"run": run_id})
-    duck.execute(_STORE_COUNTS)
-    duck.execute("TRUNCATE result")
+def _check_results(duck: duckdb.DuckDBPyConnection, rules: dict[str, Rule]) -> None:
+    """Raise RuleError for a result that breaks the contract."""
+    broken = duck.execute(_CONTRACT_CHECK).fetchone()
+    if broken is None:
+        return
+    rule_id, resource, status, unnamed, invalid_status, invalid_severity, duplicate = broken
+    rule = rules[rule_id]
+    if unnamed:
+        raise RuleError(f"{rule.source}: a row has no resource_arn; every row needs one")
+    if duplicate:
+        raise _duplicate(rule, resource)
+    if invalid_status:
+        raise _invalid_status(rule, resource, status)
+    if invalid_severity:
+        raise RuleError(f"{rule.source}: {resource} has a severity other than {', '.join(SEVERITIES)}")
+    raise RuleError(f"{rule.source}: {resource} has no reason; every row needs one")
 
 
 _POPULATION = f"""
@@ -205,6 +181,10 @@ def population(
 def _failed(rule: Rule, error: duckdb.Error) -> RuleError:
     cause = " ".join(str(error).split("LINE ")[0].split())
     return RuleError(f"{rule.source}: rule {rule.rule_id} failed: {cause}")
+
+
+def _duplicate(rule: Rule, resource: str) -> RuleError:
+    return RuleError(f"{rule.source}: {resource} is returned twice; a rule returns each resource once")
 
 
 def _invalid_status(rule: Rule, resource: str, status: str | None) -> RuleError:

@@ -56,7 +56,7 @@ WHERE list_contains($rules, rule_id)
 """
 # If several waivers match, the one that expires last applies.
 _APPLIED = """
-UPDATE memory.main.current_finding f SET status = 'waived', waiver = w.waiver,
+UPDATE memory.main.result f SET status = 'waived', waiver = w.waiver,
   reason = 'Waived until ' || strftime(w.expires, '%Y-%m-%d') || ' (' || concat_ws(', ', w.owner, w.ticket) || '): '
     || w.reason || CASE WHEN regexp_matches(w.reason, '[.!?]$') THEN '' ELSE '.' END || ' The rule reports: ' || f.reason
 FROM (

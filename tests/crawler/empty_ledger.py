@@ -21,13 +21,13 @@ Outcomes = Mapping[tuple[str, str], Outcome]
 
 
 class Ledger:
-    """A migrated SQLite ledger, new or from an existing file."""
+    """A migrated SQLite ledger, new or from an existing file; or an existing one in another database."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, url: str = "") -> None:
         self.path = path
-        if not path.exists():
+        if not url and not path.exists():
             create_ledger(f"sqlite:///{path}")
-        self.engine: Engine = connect(f"sqlite:///{path}")
+        self.engine: Engine = connect(url or f"sqlite:///{path}")
 
     def record_run(self, batch: Batch, outcomes: Outcomes) -> int:
         """Merge a batch as one run with its coverage, resolve the references, and return the run's id."""

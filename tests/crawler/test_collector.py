@@ -51,6 +51,7 @@ from tests.crawler.scripted_aws import (
     denied,
     paged,
 )
+from tests.crawler.wire_aws import parse
 from tests.hypothesis_profiles import examples
 
 CUSTOMER = [name for name in KINDS if name != "managed"]
@@ -241,6 +242,29 @@ def test_a_malformed_item_does_not_discard_the_others() -> None:
     }
 
 
+def test_an_invalid_resource_is_a_gap_of_its_own(ledger: Ledger) -> None:
+    """A bucket without BucketRegion (S3: ListBuckets) stays as it was, a new one is a gap; a bucket that is gone is closed."""
+    outcomes = dict.fromkeys(BOTH, Outcome.COMPLETE)
+    ledger.record_run(account_batch(sample_aws()), outcomes)
+    arn = "arn:aws:s3:::logs"
+
+    def open_facts() -> list[list[dict[str, Any]]]:
+        return [ledger.current(model, resource_arn=arn) for model in (Resource, KeyReference, ResourceKey, Tag)]
+
+    before = open_facts()
+    ledger.record_run(
+        account_batch(sample_aws({"s3:ListBuckets": {"Buckets": [{"Name": "logs"}, {"Name": "new"}]}})), outcomes
+    )
+    assert open_facts() == before
+    assert [len(rows) for rows in before] == [1, 1, 1, 1]
+    assert ledger.current(Resource, region="us-east-1") == []
+    found = {(row["operation"], row["subject"], row["cause"], row["message"]) for row in ledger.current(Gap)}
+    assert found == {
+        ("ListBuckets", name, "invalid_response", "the response of s3:ListBuckets is invalid: it has no BucketRegion")
+        for name in (arn, "arn:aws:s3:::new")
+    }
+
+
 @pytest.mark.parametrize("answer", [{}, {"Keys": None}])
 def test_a_response_without_its_items_is_not_an_empty_listing(answer: dict[str, Any]) -> None:
     """A response without the list does not close the keys of the region."""
@@ -250,6 +274,21 @@ def test_a_response_without_its_items_is_not_an_empty_listing(answer: dict[str, 
     assert items_of(LIST_KEYS, {"Keys": []}) == []
     with pytest.raises(AwsError, match="no Grants"):
         items_of(LIST_GRANTS, {"Truncated": True, "NextMarker": "more"})
+
+
+@pytest.mark.parametrize(
+    ("listed", "items"),
+    [({"Quantity": 0}, 0), ({"Quantity": 1, "Items": [{"Id": "E1"}]}, 1), ({"Quantity": 1}, None), ({}, None)],
+)
+def test_a_list_is_omitted_only_if_its_count_is_zero(listed: dict[str, Any], items: int | None) -> None:
+    """CloudFront omits an empty list; the required Quantity counts its items (API reference: DistributionList)."""
+    operation = Operation("cloudfront", "ListDistributions", items="DistributionList.Items[]")
+    page = parse(operation, {"DistributionList": {"Marker": "", "MaxItems": 100, "IsTruncated": False, **listed}})
+    if items is None:
+        with pytest.raises(AwsError, match=r"it has no (Quantity|DistributionList\.Items)"):
+            items_of(operation, page)
+    else:
+        assert len(items_of(operation, page)) == items
 
 
 def test_buckets_in_an_excluded_region_are_only_listed() -> None:

@@ -12,7 +12,8 @@ import pytest
 from crawler import discovery as org
 from crawler.account_facts import account_batch
 from crawler.aws.credentials import Identity
-from crawler.aws.errors import AwsError
+from crawler.aws.errors import AwsError, RequiredCallError
+from models.errors import UserError
 from models.settings import OrganizationSettings
 from models.tables.organization import Account
 from models.tables.runs import Cause, Gap
@@ -247,40 +248,45 @@ def test_an_account_that_left_is_marked_as_left(ledger: Ledger) -> None:
     assert account_batch(ledger.engine, replace(fewer, is_complete=False), MANAGEMENT).left == ()
 
 
-ERRORS: list[tuple[str, AwsError, tuple[str, ...]]] = [
+ERRORS: list[tuple[str, AwsError, int, tuple[str, ...]]] = [
     (
         "DescribeOrganization",
         aws_error("AWSOrganizationsNotInUseException", "Your account is not a member of an organization."),
+        2,
         (MANAGEMENT, "not part of an organization", "organization.source"),
     ),
     (
         "ListAccounts",
         aws_error("AccessDeniedException", "You don't have permissions to provider this resource."),
+        2,
         (IDENTITY.arn, "may not read the organization", "organization.reader_role", "permissions --role management"),
     ),
-    ("ListAccounts", aws_error("ThrottlingException", "Rate exceeded"), ("cannot be read", "ThrottlingException")),
+    ("ListAccounts", aws_error("ThrottlingException", "Rate exceeded"), 4, ("cannot be read", "ThrottlingException")),
     (
         "DescribeOrganization",
         AwsError(Cause.UNREACHABLE, "EndpointConnectionError", "Could not connect"),
-        ("unreachable", "Could not connect"),
+        4,
+        ("cannot be read", "Could not connect", "network"),
     ),
 ]
 
 
-@pytest.mark.parametrize(("operation", "error", "expected"), ERRORS)
-def test_a_failed_discovery_has_a_one_line_message(operation: str, error: AwsError, expected: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("operation", "error", "exit_code", "expected"), ERRORS)
+def test_a_failed_discovery_has_a_one_line_message(
+    operation: str, error: AwsError, exit_code: int, expected: tuple[str, ...]
+) -> None:
     """The message names the caller, the error and the fix; the organization does not count as empty."""
-    with pytest.raises(org.OrganizationError) as error_info:
+    with pytest.raises(UserError) as error_info:
         discovered(organization(answers={operation: error}))
     assert all(text in error_info.value.message for text in expected), error_info.value.message
     assert "\n" not in error_info.value.message
-    assert error_info.value.exit_code == 4
+    assert error_info.value.exit_code == exit_code
 
 
 @pytest.mark.parametrize("answer", [{}, {"Accounts": []}])
 def test_a_response_without_accounts_is_an_error(answer: dict[str, Any]) -> None:
     """Every organization has a management account: an empty response must not mark all accounts as left."""
-    with pytest.raises(org.OrganizationError, match="no accounts"):
+    with pytest.raises(RequiredCallError, match="no accounts"):
         discovered(organization(answers={"ListAccounts": answer, "DescribeOrganization": {}}))
 
 

@@ -13,25 +13,23 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from crawler.aws.credentials import CredentialsError
-from crawler.discovery import LIST_ACCOUNT_TAGS, OrganizationError
+from crawler.aws.errors import AwsError, RequiredCallError
+from crawler.discovery import LIST_ACCOUNT_TAGS
 from crawler.iam_policies import operations as declared_operations
 from models.errors import UserError
 from models.tables.keys import KeyLastUseGap, KeyLastUsePoll
-from models.tables.runs import Gap
+from models.tables.runs import Cause, Gap
 from models.versioned import versioned_tables
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.http_stub import KEY_ID, MANAGEMENT, MEMBER
 from tests.crawler.invalid_values import Case, cases
+from tests.crawler.scripted_aws import aws_error
 from tests.crawler.wire_aws import ABSENT, WireAws, replaced
 from tests.crawler.wire_aws import Path as MemberPath
 from tests.crawler.wire_organization import OTHER, answer, crawled
 
 SERVICES = ("sts:", "organizations:", "account:", "ec2:", "kms:GetKeyLastUsage")
-FATAL: Mapping[str, type[UserError]] = {
-    "sts:GetCallerIdentity": CredentialsError,
-    "organizations:ListAccounts": OrganizationError,
-}
+FATAL = ("sts:GetCallerIdentity", "organizations:ListAccounts")
 """Without a response to these there is nothing to crawl."""
 OPERATIONS = declared_operations()
 Facts = dict[tuple[str, tuple[Any, ...]], Mapping[str, Any]]
@@ -81,7 +79,7 @@ def problems(aws: WireAws, made: list[Case], path: Path, before: Facts, source: 
     try:
         exit_code = crawled(aws, path, source).exit_code
     except UserError as error:
-        if not any(isinstance(error, FATAL.get(str(case.operation), ())) for case in made):
+        if not any(isinstance(error, RequiredCallError) and str(case.operation) in FATAL for case in made):
             yield f"{type(error).__name__}: {error}"
     except Exception as error:  # noqa: BLE001 - any error would end the crawl of all accounts
         yield f"{type(error).__name__}: {error}"
@@ -130,7 +128,7 @@ def check(stride: int, usual: tuple[Path, Facts], directory: Path) -> tuple[set[
         remaining = {call: deque(list(queue)[::stride]) for call, queue in every_case(path, source).items()}
         aws = WireAws(answer)
         while remaining := {call: queue for call, queue in remaining.items() if queue}:
-            alone = next((call for call in remaining if call.startswith(tuple(FATAL))), None)
+            alone = next((call for call in remaining if call.startswith(FATAL)), None)
             made = [remaining[call].popleft() for call in ([alone] if alone else remaining)]
             shutil.copyfile(usual[0], path)
             here = problems(aws, made, path, usual[1], source)
@@ -146,6 +144,36 @@ def test_every_invalid_member_of_the_organization_is_a_gap(usual: tuple[Path, Fa
     operations, count, found = check(13, usual, tmp_path)
     assert not found, "\n".join(found[:20])
     assert (len(operations), count > 300) == (11, True), (operations, count)
+
+
+ENDPOINT, LATER = "check aws.endpoint_url and the proxy", "run again later"
+FAILURES: list[tuple[str, Any, tuple[int, str]]] = [
+    ("sts:GetCallerIdentity", {}, (4, ENDPOINT)),
+    ("sts:GetCallerIdentity", aws_error("Throttling", "Rate exceeded"), (4, LATER)),
+    ("sts:GetCallerIdentity", aws_error("InternalFailure", "", 500), (4, LATER)),
+    ("sts:GetCallerIdentity", AwsError(Cause.UNREACHABLE, "Timeout", "no route"), (4, "check aws.region")),
+    ("sts:GetCallerIdentity", aws_error("RegionDisabledException", "no"), (2, "correct aws.region")),
+    ("sts:GetCallerIdentity", aws_error("InvalidClientTokenId", "no"), (2, "renew them")),
+    ("sts:GetCallerIdentity", aws_error("ExpiredToken", "no"), (2, "renew them")),
+    ("organizations:ListAccounts", {"Accounts": []}, (4, ENDPOINT)),
+    ("organizations:ListAccounts", {"Accounts": [{"Id": "x"}]}, (4, ENDPOINT)),
+    ("organizations:DescribeOrganization", aws_error("ThrottlingException", "Rate exceeded"), (4, LATER)),
+]
+
+
+@pytest.mark.parametrize(("name", "response", "expected"), FAILURES)
+def test_a_crawl_that_cannot_start_names_the_fix(
+    name: str, response: Any, expected: tuple[int, str], usual: tuple[Path, Facts], tmp_path: Path
+) -> None:
+    """The exit code is 2 if the configuration or the credentials have to change, else 4: the same crawl may succeed later."""
+    (exit_code, fix), ledger = expected, tmp_path / "ledger.db"
+    shutil.copyfile(usual[0], ledger)
+    aws = WireAws(lambda operation, params: response if str(operation) == name else answer(operation, params))
+    with pytest.raises(UserError) as error_info:
+        crawled(aws, ledger)
+    assert (error_info.value.exit_code, fix in error_info.value.message) == (exit_code, True), error_info.value.message
+    if exit_code == 4:
+        assert "reject" not in error_info.value.message
 
 
 EXAMPLES: list[tuple[str, MemberPath, Any]] = [

@@ -14,11 +14,12 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from demo import request_parser
 from demo.organization import World
-from demo.server import AwsServer
+from demo.server import EMPTY_LISTINGS, AwsServer
 
 pytestmark = pytest.mark.deep  # moto
 
@@ -132,8 +133,8 @@ def test_a_fault_matches_encoded_text(no_faults: AwsServer, demo_world: World) -
 
 
 MISSING: list[tuple[str, str, dict[str, Any], str, int]] = [
-    ("kms", "describe_custom_key_stores", {}, "UnknownOperationException", 400),
-    ("elasticache", "describe_serverless_caches", {}, "InvalidAction", 400),
+    ("kms", "connect_custom_key_store", {"CustomKeyStoreId": "cks-1"}, "UnknownOperationException", 400),
+    ("elasticache", "complete_migration", {"ReplicationGroupId": "a"}, "InvalidAction", 400),
     ("account", "list_regions", {}, "UnknownOperationException", 404),
     ("appflow", "list_flows", {}, "UnknownOperationException", 404),
 ]
@@ -151,6 +152,14 @@ def test_an_operation_that_moto_lacks_returns_an_aws_error(
     assert (answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]) == (code, status)
     assert answer["ResponseMetadata"]["RetryAttempts"] == 0
     assert aws_server.calls[-1].outcome == "missing"
+
+
+@pytest.mark.parametrize(("listing", "member"), EMPTY_LISTINGS.items())
+def test_a_listing_that_moto_lacks_is_empty(aws_server: AwsServer, listing: tuple[str, str], member: str) -> None:
+    """Its response is the service's own form of an empty list."""
+    service, operation = listing
+    answer = getattr(aws_server.session().client(service), xform_name(operation))()
+    assert answer[member] == []
 
 
 def test_a_head_response_has_the_content_length(aws_server: AwsServer, demo_world: World) -> None:

@@ -105,10 +105,10 @@ def test_the_report_shows_the_changes_without_network(demo: Demo, page: str) -> 
 
 
 def test_the_report_shows_vendor_default_key_and_gaps(page: str) -> None:
-    """The report shows the key shared with a vendor, the secret with aws/secretsmanager, and unsupported operations as gaps."""
+    """The report shows the key shared with a vendor, the secret with aws/secretsmanager, and the unsupported operation."""
     assert "754581900792" in page
     assert "alias/aws/secretsmanager" in page
-    assert "kms:DescribeCustomKeyStores" in page
+    assert "elasticache:DescribeServerlessCaches" in page
     assert "the endpoint does not support the operation" in page
 
 

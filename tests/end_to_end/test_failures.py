@@ -61,7 +61,7 @@ def test_no_permission_to_read_the_organization(empty_account_workspace: Workspa
     )
     assert_error(
         empty_account_workspace.run("crawl"),
-        4,
+        2,
         "may not read the organization",
         "kmsledger permissions --role management",
     )
@@ -75,7 +75,7 @@ def test_an_account_that_is_in_no_organization(empty_account_workspace: Workspac
         code="AWSOrganizationsNotInUseException",
         message="Your account is not a member of an organization.",
     )
-    assert_error(empty_account_workspace.run("crawl"), 4, "not part of an organization", "organization.source")
+    assert_error(empty_account_workspace.run("crawl"), 2, "not part of an organization", "organization.source")
 
 
 def test_an_unknown_region(empty_account_workspace: Workspace) -> None:
@@ -95,7 +95,9 @@ def test_an_unreachable_endpoint(empty_account_workspace: Workspace) -> None:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
     empty_account_workspace.change(aws={"endpoint_url": f"http://127.0.0.1:{port}"}, crawl={"max_attempts": 2})
-    assert_error(empty_account_workspace.run("crawl"), 2, "cannot be reached", f"127.0.0.1:{port}", "aws.endpoint_url")
+    assert_error(
+        empty_account_workspace.run("crawl"), 4, "could not be reached", f"127.0.0.1:{port}", "aws.endpoint_url"
+    )
 
 
 def test_a_missing_settings_file(empty_account_workspace: Workspace) -> None:

@@ -112,8 +112,9 @@ def _analyze(request: AnalysisRequest, organization: Organization) -> AnalysisRe
 def _to_template(verdict: Verdict, grant: Grant) -> Verdict:
     """Replace what differs among grants of the same shape with placeholders."""
     conditions = verdict.conditions
-    if conditions and conditions == constraint_conditions(grant.constraints) and _can_render_in_sql(grant):
-        conditions = CONDITIONS
+    if conditions and _can_render_in_sql(grant):
+        # The exceptions of single operations follow.
+        conditions = CONDITIONS + conditions.removeprefix(constraint_conditions(grant.constraints))
     principal = verdict.principal
     if ":assumed-role/" in principal:
         principal = GRANTEE if principal == grant.grantee_principal else RETIRING

@@ -1,7 +1,7 @@
 """Candidate values of condition keys for a caller: the only values that the search for a witness tries.
 
 All values that a policy does not mention are equivalent. Therefore the values that a policy compares with, a neighbor of
-each, one other value and no value at all cover every possible result.
+each, one text of each combination of its patterns, one other value and no value at all cover every possible result.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import datetime as dt
 from collections.abc import Container, Iterable
 from functools import lru_cache
 
+from reports.access.engine.automaton import Atom, Part, TooManyStatesError, walk
 from reports.access.engine.condition_keys import Source, condition_key
 from reports.access.engine.condition_operators import parse_network, parse_number, parse_timestamp
 from reports.access.engine.conditions import UNKNOWN, Context, Element, Value
@@ -182,6 +183,7 @@ class CandidateContext:
         for index, pattern in enumerate(patterns[:_MAX_PATTERNS]):
             others = patterns[index + 1 : _MAX_PATTERNS]
             texts += (text for other in others if (text := common_match(pattern, other)) is not None)
+        texts += _uncovered(key, compared, [*texts, condition_key(key).other])
         texts.append(condition_key(key).other)
         if key == "kms:grantoperations":
             texts = [*texts[:-1], *(name for name in ("Decrypt", "DescribeKey") if name not in texts)]
@@ -230,6 +232,33 @@ class CandidateContext:
         # The tag key is part of the condition key, which is case-insensitive.
         values = {value for key, value in self._facts.tags.items() if key.lower() == name}
         return UNKNOWN if len(values) > 1 else next(iter(values), None)
+
+
+_VALUE = frozenset({"value"})
+_ACCOUNT = Part(_VALUE, alphabet="9876543210", minimum=12, exact=True)
+_TEXT = Part(_VALUE, alphabet="x" + "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "x"))
+_FORMS = {
+    "aws:sourceaccount": (_ACCOUNT,),
+    "aws:sourcearn": (Part(_VALUE, "arn:aws:"), _TEXT, Part(_VALUE, ":us-east-1:"), _ACCOUNT, Part(_VALUE, ":"), _TEXT),
+    "kms:viaservice": (_TEXT, Part(_VALUE, ".amazonaws.com")),
+}
+"""The forms of the values of some condition keys; others can be any text."""
+_MAX_WALKED = 8
+
+
+def _uncovered(key: str, compared: ComparedValues, texts: list[str]) -> list[str]:
+    """Return a text for each combination of a few patterns that some text has and none of the given ones."""
+    atoms = [Atom("value", family, (value,)) for family, value in compared if family in {"like", "arn"}]
+    if not any(has_wildcard(atom.values[0]) for atom in atoms) or len(atoms) > _MAX_WALKED:
+        return []
+    exact = {kind: tuple(value for family, value in compared if family == kind) for kind in ("text", "caseless")}
+    atoms += [Atom("value", kind, values) for kind, values in exact.items() if values]
+    covered = {each for text in texts if text for each in walk((Part(_VALUE, text),), tuple(atoms))}
+    try:
+        found = walk(_FORMS.get(key, (_TEXT,)), tuple(atoms))
+    except TooManyStatesError:
+        return []
+    return ["".join(parts) for each, parts in found.items() if each not in covered]
 
 
 _PRIVATE = tuple(

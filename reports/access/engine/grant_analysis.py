@@ -5,13 +5,14 @@ From the KMS developer guide, "Grants in AWS KMS", and the model of kms:ListGran
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
+from reports.access.engine.condition_text import join_and
 from reports.access.engine.conditions import Value
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values, first_name
 from reports.access.engine.kms_actions import ALL, GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, supported
@@ -33,8 +34,21 @@ from reports.access.engine.solver import (
 INVALID_CONSTRAINT = "an invalid constraint"
 UNKNOWN_CONSTRAINT = "unknown constraint"
 _RETIRE = bit("RetireGrant")
+_WITH_CONTEXT = SYMMETRIC_MASK | bit("CreateGrant")
+"""The operations that an encryption context constraint restricts; grants that the grantee creates need it too."""
 _MASK = "-"
-_NO_VALUES: Mapping[str, Value] = {}
+
+
+class Constraint(NamedTuple):
+    """A grant constraint."""
+
+    operations: int
+    """The operations that it restricts."""
+    text: str
+    exempt: str
+    """How other operations are allowed."""
+    values: Mapping[str, Value]
+    """The condition keys that a restricted request carries."""
 
 
 def grant_shape(grant: Grant, policy: Policy | None = None) -> Grant:
@@ -67,13 +81,13 @@ def analyse_grant(
 class _GrantAnalyzer:
     """Analyzes one grant on one key."""
 
-    __slots__ = ("_conditions", "_denies", "_facts", "_fixed", "_grant", "_organization")
+    __slots__ = ("_constraints", "_denies", "_facts", "_grant", "_organization")
 
     def __init__(self, grant: Grant, facts: KeyFacts, organization: Organization, policy: Policy | None) -> None:
         self._grant = grant
         self._facts = facts
         self._organization = organization
-        self._conditions, self._fixed = _constraints(grant.constraints) if grant.constraints else ("", _NO_VALUES)
+        self._constraints = _constraints(grant.constraints) if grant.constraints else ()
         self._denies = _denies(policy, facts) if policy is not None and _has_deny(policy) else []
 
     def verdicts(self) -> Iterator[Verdict]:
@@ -111,10 +125,10 @@ class _GrantAnalyzer:
         )
         denies = denies_of(self._denies, caller, ALL)
         certain, unsure, reason = 0, 0, ""
-        for group in _groups(operations, [rule for rule, _ in denies]):
+        for group in _groups(operations, [rule for rule, _ in denies], self._constraints):
             _, operation = representative(group)
             relevant = [(rule, applies) for rule, applies in denies if rule.operations & operation]
-            fixed = self._fixed if operation & SYMMETRIC_MASK else {}
+            fixed = _values(self._constraints, operation)
             if "kms:encryptioncontextkeys" in fixed:  # EncryptionContextEquals: no other key
                 tested = {
                     key
@@ -139,39 +153,43 @@ class _GrantAnalyzer:
         access, party = _relation(principal, self._facts.account, self._organization)
         if access is Access.UNKNOWN and not reason:
             reason = "AWS does not accept this principal" if written else "the grant names no grantee"
-        # An encryption context constraint applies to symmetric operations, SourceArn to all but retiring the grant.
-        constrained = held & (SYMMETRIC_MASK if "encryption context" in self._conditions else ~_RETIRE)
         witness = None
         if reason:
             access = Access.UNKNOWN
         elif access is not Access.DELETED:
-            context = _context(self._grant.constraints if constrained else None)
-            witness = Witness(written, account, _operation(held), context)
-        conditions = self._conditions if constrained else ""
+            operation = first_name(held) if held else ""
+            values = _values(self._constraints, bit(operation)) if self._constraints else {}
+            context = {key: value for key, value in values.items() if isinstance(value, str)}
+            witness = Witness(written, account, f"kms:{operation}", context)
+        conditions = _conditions(self._constraints, held)
         source = ("grant", self._grant.grant_id, None)
         return Verdict(access, written or "*", account, party, operations, *source, conditions, witness, reason)
 
 
-def _groups(operations: int, rules: list[Rule]) -> list[int]:
+def _groups(operations: int, rules: list[Rule], constraints: Iterable[Constraint]) -> list[int]:
     """Split operations into groups that the rules and the constraints treat alike."""
-    return [
-        group
-        for subset in (operations & SYMMETRIC_MASK, operations & ~SYMMETRIC_MASK)
-        if subset
-        for group in groups(subset, rules, ())
+    alike = [operations]
+    for constraint in constraints:
+        masks = constraint.operations, ~constraint.operations
+        alike = [group & mask for group in alike for mask in masks if group & mask]
+    return [group for held in alike for group in groups(held, rules, ())]
+
+
+def _values(constraints: Iterable[Constraint], operation: int) -> dict[str, Value]:
+    restricting = [constraint.values for constraint in constraints if constraint.operations & operation]
+    return {key: value for values in restricting for key, value in values.items()}
+
+
+def _conditions(constraints: Sequence[Constraint], held: int) -> str:
+    """Describe the constraints of a grant, if they restrict one of the operations, and which operations they do not."""
+    if not any(constraint.operations & held for constraint in constraints):
+        return ""
+    exempt = [
+        f"{join_and(name.removeprefix('kms:') for name in names(others))} {constraint.exempt}"
+        for constraint in constraints
+        if (others := held & ~constraint.operations)
     ]
-
-
-@lru_cache(maxsize=4_096)
-def _operation(held: int) -> str:
-    return f"kms:{first_name(held)}"
-
-
-@lru_cache(maxsize=65_536)
-def _context(constraints: str | None) -> Mapping[str, str | tuple[str, ...]]:
-    if constraints is None:
-        return {}
-    return {key: value for key, value in _constraints(constraints)[1].items() if isinstance(value, str)}
+    return "; ".join([*(constraint.text for constraint in constraints), *exempt])
 
 
 _DENY_CACHE: list[tuple[Policy, str, list[Rule]]] = []
@@ -243,9 +261,10 @@ def _operations(text: str) -> tuple[int, tuple[str, ...], bool]:
     return known, tuple(sorted(unknown)), bool(items)
 
 
-def constraint_conditions(constraints: str | None) -> str:
-    """Describe a grant's constraints in English."""
-    return _constraints(constraints)[0] if constraints else ""
+def constraint_conditions(constraints: str | None, operation: int = 0) -> str:
+    """Describe a grant's constraints in English: all, or those that restrict an operation."""
+    parsed = _constraints(constraints) if constraints else ()
+    return "; ".join(part.text for part in parsed if not operation or part.operations & operation)
 
 
 def _json(text: str) -> Any:
@@ -256,29 +275,26 @@ def _json(text: str) -> Any:
 
 
 @lru_cache(maxsize=65_536)
-def _constraints(text: str) -> tuple[str, Mapping[str, Value]]:
-    """Return the conditions in English, and the condition keys that a request through the grant carries."""
-    document = _json(text)
-    if document is None or document == {}:
-        return (INVALID_CONSTRAINT, {}) if document is None and text != "null" else ("", {})
+def _constraints(text: str) -> tuple[Constraint, ...]:
+    """Return a grant's constraints (API reference: GrantConstraints)."""
+    document = {} if text == "null" else _json(text)
     if not isinstance(document, dict):
-        return INVALID_CONSTRAINT, {}
-    parts: list[str] = []
-    fixed: dict[str, Value] = {}
+        return (Constraint(~_RETIRE, INVALID_CONSTRAINT, "without it", {}),)
+    parts: list[Constraint] = []
     for name, value in document.items():
         if name in {"EncryptionContextSubset", "EncryptionContextEquals"} and isinstance(value, dict):
             pairs = {str(key): item for key, item in value.items() if isinstance(item, str)}
             only = "only " if name == "EncryptionContextEquals" else ""
-            parts.append(f"{only}encryption context {', '.join(f'{key}={pairs[key]}' for key in sorted(pairs))}")
-            fixed |= {f"kms:encryptioncontext:{key.lower()}": item for key, item in pairs.items()}
+            fixed: dict[str, Value] = {f"kms:encryptioncontext:{key.lower()}": item for key, item in pairs.items()}
             if only:
                 fixed["kms:encryptioncontextkeys"] = tuple(pairs)
+            described = f"{only}encryption context {', '.join(f'{key}={pairs[key]}' for key in sorted(pairs))}"
+            parts.append(Constraint(_WITH_CONTEXT, described, "without encryption context", fixed))
         elif name == "SourceArn" and isinstance(value, str):
-            parts.append(f"only for {value}")
-            fixed["aws:sourcearn"] = value
+            parts.append(Constraint(~_RETIRE, f"only for {value}", "for any source", {"aws:sourcearn": value}))
         elif value is not None:
-            parts.append(f"{UNKNOWN_CONSTRAINT} {name}")
-    return "; ".join(parts), fixed
+            parts.append(Constraint(~_RETIRE, f"{UNKNOWN_CONSTRAINT} {name}", "without it", {}))
+    return tuple(parts)
 
 
 def _mask_session(principal: str | None) -> str | None:

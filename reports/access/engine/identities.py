@@ -136,8 +136,11 @@ class Identities:
             if not conditions.by_name and conditions.keys <= _ORGANIZATION_KEYS:
                 break  # the other identities of the caller are alike
 
-    def _principals(self, caller: Caller, conditions: Conditions) -> Iterator[tuple[Caller, Context]]:
-        """Yield the principals, first the likely ones, each with its condition keys except those of its organization."""
+    def _principals(self, caller: Caller, conditions: Conditions, role: str = "") -> Iterator[tuple[Caller, Context]]:
+        """Yield the principals, first the likely ones, each with its condition keys except those of its organization.
+
+        ``role`` is the ARN of a session's role, if it is known.
+        """
         atoms = conditions.atoms
         if not caller.may_have_mentioned_id:
             atoms = tuple(_without_unique_ids(atom) if atom.attribute == "id" else atom for atom in atoms)
@@ -151,7 +154,7 @@ class Identities:
         for kind in _KINDS if caller.arn is None else (_kind_of(caller.arn),):
             if caller.arn is None and caller.unique_id and _ID_PREFIX.get(kind) != caller.unique_id[:4]:
                 continue
-            for found in self._combinations(self._forms(kind, caller), atoms):
+            for found in self._combinations(self._forms(kind, caller, role), atoms):
                 arn = caller.arn or found["arn"]
                 is_root = kind == "Account"
                 each = replace(caller, kind=Kind.ROOT if is_root else Kind.IDENTITY, account=found["account"], arn=arn)
@@ -159,9 +162,9 @@ class Identities:
                 for user_id in ids:
                     yield each, _values(kind, found | user_id)
         for arn in sessions:
-            yield from self._principals(replace(caller, arn=arn), conditions)
+            yield from self._principals(replace(caller, arn=arn), conditions, caller.arn or "")
 
-    def _forms(self, kind: str, caller: Caller) -> list[tuple[Part, ...]]:
+    def _forms(self, kind: str, caller: Caller, role: str) -> list[tuple[Part, ...]]:
         """Return the forms of the ARN as aws:PrincipalArn has it; an earlier form yields the preferred example."""
         fixed = caller.account is not None
         is_id = {"id"} if kind in {"Account", "FederatedUser"} else set()
@@ -178,9 +181,13 @@ class Identities:
         resource = Part(arn, f":{_RESOURCES[kind]}/")
         colon = (Part(frozenset({"id"}), ":"),) if is_id else ()
         if caller.arn is not None and _kind_of(caller.arn) == kind and _is_named(caller.arn):
-            path, slash, text = role_of(caller.arn).partition(f":{_RESOURCES[kind]}/")[2].rpartition("/")
+            path, slash, text = (role or role_of(caller.arn)).partition(f":{_RESOURCES[kind]}/")[2].rpartition("/")
             before = (Part(arn, path + slash),) if slash else ()
-            return [(head, account, resource, *before, *colon, Part(name, text))]
+            named = [(head, account, resource, *before, *colon, Part(name, text))]
+            if ":assumed-role/" in caller.arn and not role:
+                # The role may have any path: aws:PrincipalArn contains it, the ARN of the session does not.
+                named.append((head, account, resource, Part(arn, alphabet=_PATH), Part(arn, "/"), Part(name, text)))
+            return named
         example = "stranger" if caller.origin is Origin.STRANGER else "example"
         free = Part(name, alphabet=_NAME, minimum=2 if kind == "FederatedUser" else 1)
         forms = [(head, account, resource, *colon, Part(name, example)), (head, account, resource, *colon, free)]

@@ -117,7 +117,13 @@ class Verdict:
     @property
     def needs_iam(self) -> bool:
         """Whether IAM policies of the principal's own account have to allow it as well."""
-        return self.access in _WITH_IAM
+        return self.access in _WITH_IAM and not self.by_service
+
+    @property
+    def by_service(self) -> bool:
+        """Whether an AWS service makes the requests, for resources of an external account: IAM policies do not limit it."""
+        is_service = "." in self.principal and not self.principal.startswith("arn:")
+        return self.access in _EXTERNAL and (is_service or self.conditions.startswith(THROUGH_SERVICE))
 
     @property
     def message(self) -> str:
@@ -150,12 +156,13 @@ class Verdict:
             return "any AWS service" if self.principal == "*" else f"the AWS service {self.principal}"
         if self.access is Access.ORGANIZATION and self.account is None:
             return "every account of the organization"
+        if self.by_service:
+            name = "an AWS service" if self.principal == "*" else f"the AWS service {self.principal}"
+            return f"{name} on behalf of {self.account or 'an external account'}{party}"
         if self.principal == "*":
             if self.account:
                 return f"every principal of account {self.account}{party}"
             return "a principal of an external account"
-        if self.access in _EXTERNAL and not self.principal.startswith("arn:") and self.principal.endswith(".com"):
-            return f"the AWS service {self.principal} on behalf of {self.account or 'an external account'}{party}"
         if self.account and _ROOT.sub(r"\1", self.principal) == self.account:
             return f"account {self.account}{party}"
         return f"{self.principal}{party}" if self.principal else "an unnamed principal"
@@ -173,9 +180,11 @@ _WITH_IAM = frozenset(
 )
 
 
+THROUGH_SERVICE = "through an AWS service"
+"""The beginning of the conditions of any service that acts for resources of an account."""
 _EXTERNAL = frozenset({Access.ORGANIZATION, Access.VENDOR, Access.EXTERNAL})
 _ROOT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):root")
-_LOWER_CASE_STARTS = ("a principal", "an unnamed", "account ", "any ", "anyone ", "every ", "the ")
+_LOWER_CASE_STARTS = ("a principal", "an AWS", "an unnamed", "account ", "any ", "anyone ", "every ", "the ")
 
 
 def _capitalize(text: str) -> str:

@@ -21,7 +21,16 @@ from reports.access.engine.context_values import (
 )
 from reports.access.engine.identities import UNIQUE_ID
 from reports.access.engine.kms_actions import ALL, BY_POLICY_MASK, CROSS_ACCOUNT_MASK, names, supported, unknown_names
-from reports.access.engine.model import Access, Analysis, KeyFacts, Organization, Verdict, Witness, relation
+from reports.access.engine.model import (
+    THROUGH_SERVICE,
+    Access,
+    Analysis,
+    KeyFacts,
+    Organization,
+    Verdict,
+    Witness,
+    relation,
+)
 from reports.access.engine.policy_lint import lint_policy
 from reports.access.engine.policy_parser import Policy
 from reports.access.engine.principals import Principal, classify
@@ -206,7 +215,7 @@ class PolicyAnalyzer:
         results |= {acts(any_account, name) for name in organizations if name != ours}
         if results - {False}:
             found.append((None, True in results or None))
-        through = "through an AWS service" if verdict.principal == "*" else ""
+        through = THROUGH_SERVICE if verdict.principal == "*" else ""
         conditions = "; ".join(filter(None, (through, verdict.conditions)))
         for account, answer in found:
             if answer is False:

@@ -16,15 +16,21 @@ WITH confirmed AS (
   GROUP BY ALL
 )
 SELECT s.resource_arn,
-  CASE WHEN f.account_id IS NULL OR l.action IS NOT NULL THEN 'stale' ELSE 'current' END AS freshness,
-  CASE WHEN f.account_id IS NULL OR l.action IS NOT NULL OR d.action IS NOT NULL THEN 'stale' ELSE 'current' END AS key_freshness,
-  d.reason AS key_unknown_reason, d.since AS key_unknown_since
-FROM internal.resource s
-LEFT JOIN internal.resource_operation o ON o.resource_type = s.resource_type
+  CASE WHEN f.account_id IS NULL OR l.action IS NOT NULL OR i.action IS NOT NULL THEN 'stale' ELSE 'current' END AS freshness,
+  CASE WHEN f.account_id IS NULL OR l.action IS NOT NULL OR i.action IS NOT NULL OR d.action IS NOT NULL THEN 'stale'
+    ELSE 'current' END AS key_freshness,
+  coalesce(d.reason, i.reason) AS key_unknown_reason, coalesce(d.since, i.since) AS key_unknown_since
+FROM (
+  SELECT r.resource_arn, r.account_id, r.listing_region, o.detail, coalesce(o.listing,
+    lower(split_part(r.resource_type, '::', 2)) || ':List' || split_part(r.resource_type, '::', 3) || 's') AS listing
+  FROM internal.resource r
+  LEFT JOIN internal.resource_operation o ON o.resource_type = r.resource_type
+  WHERE internal.known(r.valid_from, r.valid_to, as_of_run)
+) s
 LEFT JOIN confirmed f ON f.account_id = s.account_id AND f.region = s.listing_region
-LEFT JOIN denied l ON l.account_id = s.account_id AND l.region = s.listing_region AND l.subject = ''
-  AND l.action = coalesce(o.listing,
-    lower(split_part(s.resource_type, '::', 2)) || ':List' || split_part(s.resource_type, '::', 3) || 's')
+LEFT JOIN denied l ON l.account_id = s.account_id AND l.region = s.listing_region AND l.subject = '' AND l.action = s.listing
+-- Its entry in a complete listing was invalid.
+LEFT JOIN denied i ON i.account_id = s.account_id AND i.region = s.listing_region AND i.subject = s.resource_arn
+  AND i.action = s.listing
 LEFT JOIN denied d ON d.account_id = s.account_id AND d.region = s.listing_region AND d.subject = s.resource_arn
-  AND d.action = o.detail
-WHERE internal.known(s.valid_from, s.valid_to, as_of_run)
+  AND d.action = s.detail

@@ -45,17 +45,23 @@
 --: delegates_to_iam | Whether the key policy lets IAM policies of the account allow access (at least for some actions); NULL if unknown.
 --: freshness | current; stale: its description is that of an earlier run; or unknown: it was never described.
 --: denied_actions | The actions that failed for the key, so that what they return is unknown or of an earlier run; except those of the last use (see last_use_reason).
+--: failure_causes | Why each of these actions failed, by action; NULL if none did.
 --: first_seen_run | The run that first saw it.
 --: current_version_since | When the current version of its metadata was first seen.
 --: last_seen_run | The latest run that listed the keys of its account and region.
 WITH this_run AS (
   SELECT started_at FROM internal.run WHERE run_id = as_of_run
-), gapped AS (
-  SELECT subject AS key_arn, list_sort(list(DISTINCT action)) AS denied_actions,
+), failed AS (
+  SELECT subject AS key_arn, action, min(coalesce(z.text, g.cause)) AS cause,
     min(valid_from) FILTER (operation = 'ListResourceTags') AS tags_unknown
-  FROM internal.gap g
+  FROM internal.gap g LEFT JOIN internal.gap_cause z ON z.cause = g.cause
   WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND subject <> ''
-  GROUP BY subject
+  GROUP BY subject, action
+), gapped AS (
+  SELECT key_arn, list_sort(list(action)) AS denied_actions, map_from_entries(list_sort(list((action, cause)))) AS failure_causes,
+    min(tags_unknown) AS tags_unknown
+  FROM failed
+  GROUP BY key_arn
 ), unlisted AS (
   SELECT account_id, region, min(valid_from) AS unlisted_from
   FROM internal.gap g
@@ -182,7 +188,7 @@ SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
     WHEN h.run_id = as_of_run AND list_contains(x.denied_actions, 'kms:DescribeKey') IS NOT TRUE THEN 'current'
     ELSE 'stale'
   END AS freshness,
-  coalesce(x.denied_actions, CAST([] AS VARCHAR[])) AS denied_actions,
+  coalesce(x.denied_actions, CAST([] AS VARCHAR[])) AS denied_actions, x.failure_causes,
   k.first_seen_run, r.started_at AS current_version_since, h.run_id AS last_seen_run
 FROM read k
 LEFT JOIN this_run ON true

@@ -5,12 +5,12 @@
 --: region | Its region.
 --: denied_actions | The actions denied for the key, except those of the last use, as one text; NULL if there are none.
 --: last_known | Whether the key could not be described again, so that its state is that of an earlier run.
---: denied_resource_actions | The denied actions because of which further resources of its account and region may use it.
+--: unread_resources | The actions that failed, so that further resources of its account and region may use it, each with its cause.
 WITH missing AS (
   -- Resources of other accounts count where they are known: a gap somewhere in an organization would otherwise leave every
   -- key open.
   SELECT account_id, CASE WHEN region IN ('global', '*') THEN 'global' ELSE region END AS region,
-    list_sort(list(DISTINCT action)) AS actions
+    list_sort(list(DISTINCT action || ': ' || cause_text)) AS actions
   FROM coverage_as_of(as_of_run)
   WHERE outcome = 'gap' AND service NOT IN ('kms', 'iam', 'sts', 'organizations', 'account')
     AND operation NOT LIKE '%Tag%' AND operation NOT LIKE '%Polic%'
@@ -21,7 +21,7 @@ SELECT k.key_arn, k.account_id, k.region,
   CASE WHEN len(k.denied_actions) > 0 THEN array_to_string(k.denied_actions, ', ') END AS denied_actions,
   k.freshness = 'stale' AS last_known,
   list_sort(list_distinct(list_concat(coalesce(here.actions, CAST([] AS VARCHAR[])),
-    coalesce(everywhere.actions, CAST([] AS VARCHAR[]))))) AS denied_resource_actions
+    coalesce(everywhere.actions, CAST([] AS VARCHAR[]))))) AS unread_resources
 FROM keys_as_of(as_of_run) k
 LEFT JOIN missing here ON here.account_id = k.account_id AND here.region = k.region
 LEFT JOIN missing everywhere ON everywhere.account_id = k.account_id AND everywhere.region = 'global'

@@ -15,7 +15,7 @@
 --: source_id | The statement's Sid, or # and its index (from 0); or the grant ID; empty if unknown.
 --: statement_index | The index of the statement in the policy, from 0.
 --: conditions | The conditions in English; empty if there are none.
---: needs_iam | Whether IAM policies of the principal's own account must allow it too.
+--: needs_iam | Whether IAM policies of the principal's own account must allow it too; not for an AWS service that acts for that account.
 --: reason | Why access is unknown; empty or NULL if it is known.
 --: message | The row as a sentence.
 --: witness | An example of a request that is allowed, as JSON: caller, account, operation, context.
@@ -25,20 +25,24 @@
 --: freshness | current, or stale: the run could not read the policy or the grants again. Unknown access is current.
 WITH path AS (
   SELECT p.*, v.operations, v.message, v.witness,
-    CASE WHEN v.conditions = '{conditions}' THEN internal.grant_conditions(p.constraints) ELSE coalesce(v.conditions, '') END AS conditions
+    CASE WHEN starts_with(v.conditions, '{conditions}') THEN internal.grant_conditions(p.constraints) ELSE '' END AS constraints_text,
+    replace(coalesce(v.conditions, ''), '{conditions}', constraints_text) AS conditions
   FROM internal.access_paths_as_of(as_of_run) p
   LEFT JOIN internal.access_verdict v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
 )
 SELECT p.key_arn, k.alias AS key_alias, k.account_id, k.account_name, k.region, k.state AS key_state, p.access, p.principal,
   p.principal_account, p.party, coalesce(CAST(CAST(p.operations AS JSON) AS VARCHAR[]), CAST([] AS VARCHAR[])) AS operations,
   p.path, p.source_id, p.statement_index, p.conditions,
-  p.access IN ('owner_delegated', 'organization', 'vendor', 'external', 'public', 'public_via_service') AS needs_iam,
+  p.access IN ('owner_delegated', 'public', 'public_via_service') OR (p.access IN ('organization', 'vendor', 'external')
+    -- A service that acts for resources of the account needs none.
+    AND NOT (contains(p.principal, '.') AND NOT starts_with(p.principal, 'arn:'))
+    AND NOT starts_with(p.conditions, 'through an AWS service')) AS needs_iam,
   p.reason,
   CASE
     WHEN p.message IS NULL THEN 'It is not known who can use the key through its '
       || CASE WHEN p.path = 'policy' THEN 'policy' WHEN p.source_id = '' THEN 'grants' ELSE 'grant ' || p.source_id END || ': '
       || p.reason || '.'
-    ELSE replace(replace(replace(replace(replace(p.message, '{conditions}', p.conditions), '{grantee}', p.principal),
+    ELSE replace(replace(replace(replace(replace(p.message, '{conditions}', p.constraints_text), '{grantee}', p.principal),
       '{retiring}', p.principal), ' ({party})', coalesce(' (' || p.party || ')', '')), '{grant}', p.source_id)
   END AS message,
   p.witness, p.alternative_paths, p.since_run, r.started_at AS since,

@@ -22,7 +22,9 @@
 WITH way AS (
   SELECT coalesce(p.party, p.principal_account, p.principal) AS party, p.access, p.principal_account, p.key_arn, p.principal,
     p.source_id, CAST(CAST(v.operations AS JSON) AS VARCHAR[]) AS operations, p.alternative_paths, p.since_run,
-    CASE WHEN v.conditions = '{conditions}' THEN internal.grant_conditions(p.constraints) ELSE coalesce(v.conditions, '') END AS conditions
+    CASE WHEN starts_with(v.conditions, '{conditions}')
+      THEN replace(v.conditions, '{conditions}', internal.grant_conditions(p.constraints))
+      ELSE coalesce(v.conditions, '') END AS conditions
   FROM internal.access_paths_as_of(as_of_run) p
   LEFT JOIN internal.access_verdict v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
   WHERE p.access IN ('vendor', 'external')

@@ -58,7 +58,7 @@ WITH customer_alias AS (
   SELECT m.alias_arn,
     bool_or(k.dependent_resources > 0 OR k.grants > 0 OR k.last_use = 'used') AS used,
     count(*) FILTER (k.grants = 0 AND k.last_use = 'never_used' AND k.last_use_reported_at IS NOT NULL) AS unused_keys,
-    bool_or(len(n.denied_resource_actions) > 0) AS has_unread_resources
+    bool_or(len(n.unread_resources) > 0) AS has_unread_resources
   FROM (
     SELECT alias_arn, account_id, region, unnest([target_key_arn, old_key_arn]) AS key_arn FROM recent_move
   ) m

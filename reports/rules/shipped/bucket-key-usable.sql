@@ -18,11 +18,6 @@
 --   Set is_enabled = true in the resource aws_kms_key, or kms_master_key_id of the
 --   aws_s3_bucket_server_side_encryption_configuration to another key.
 SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
-  CASE usability
-    WHEN 'no_key' THEN not_applicable(reason)
-    WHEN 'unusable' THEN fail(reason)
-    WHEN 'usable' THEN pass(reason)
-    ELSE unknown(reason)
-  END AS verdict
+  usability_verdict(usability, reason) AS verdict
 FROM key_usability
 WHERE resource_type = 'AWS::S3::Bucket'

@@ -26,11 +26,6 @@ WITH database AS (
     'AWS::RDS::DBCluster', 'AWS::DocDB::DBCluster', 'AWS::Neptune::DBCluster')
 )
 SELECT resource_arn, account_id, region, key_arn,
-  CASE
-    WHEN inaccessible OR usability = 'unusable' THEN fail(reason)
-    WHEN usability = 'no_key' THEN not_applicable(reason)
-    WHEN usability = 'usable' THEN pass(reason)
-    ELSE unknown(reason)
-  END AS verdict,
+  usability_verdict(CASE WHEN inaccessible THEN 'unusable' ELSE usability END, reason) AS verdict,
   CASE WHEN inaccessible THEN ' Its status is ' || status || '.' ELSE '' END || stale_note AS note
 FROM database

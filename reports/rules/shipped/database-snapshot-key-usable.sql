@@ -19,12 +19,7 @@
 -- terraform: >-
 --   Set is_enabled = true in the resource aws_kms_key; copies under another key are aws_db_snapshot_copy resources.
 SELECT resource_arn, account_id, region, key_arn, stale_note AS note,
-  CASE usability
-    WHEN 'no_key' THEN not_applicable(reason)
-    WHEN 'unusable' THEN fail(reason)
-    WHEN 'usable' THEN pass(reason)
-    ELSE unknown(reason)
-  END AS verdict
+  usability_verdict(usability, reason) AS verdict
 FROM key_usability
 WHERE resource_type IN ('AWS::RDS::DBSnapshot', 'AWS::RDS::DBClusterSnapshot', 'AWS::RDS::DBInstanceAutomatedBackup',
   'AWS::RDS::DBClusterAutomatedBackup')

@@ -1,11 +1,12 @@
 -- id: key-pending-deletion
--- title: No customer managed key is scheduled for deletion
+-- title: No customer managed key in use is scheduled for deletion
 -- severity: critical
 -- family: state
 -- why: >-
 --   Deleting a key makes everything ever encrypted under it unreadable: databases, snapshots, backups and secrets,
 --   including data that is not in use today. Until the date in the reason, the deletion can be canceled; after that,
---   nobody can undo it, not even AWS.
+--   nobody can undo it, not even AWS. A key is in use if a known resource or a grant needs
+--   it, or if AWS recorded a use in the last 90 days; key-pending-deletion-unused evaluates the others.
 -- fix: >-
 --   Find out who scheduled the deletion (CloudTrail: ScheduleKeyDeletion) and what still depends on the key (kmsledger
 --   lists the known resources and grants). If unsure, cancel the deletion: the key is then disabled and keeps its
@@ -34,30 +35,32 @@
 WITH candidate AS (
   SELECT k.*, $tag || $description || $accounts <> ''
       AND internal.selects($tag, $description, $accounts, k.tags, k.description, k.account_id) AS replaced,
-    k.dependent_resources > 0 OR k.grants > 0 AS in_use, n.denied_resource_actions AS denied_listings
+    k.dependent_resources > 0 OR k.grants > 0 AS has_dependents, n.unread_resources, p.in_use, p.unknown_reason, p.message
   FROM internal.customer_keys k
+  LEFT JOIN internal.pending_deletions p ON p.key_arn = k.key_arn
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
 )
 SELECT key_arn AS resource_arn, account_id, region, key_arn,
   CASE
-    WHEN state LIKE 'Pending%Deletion' AND replaced AND NOT in_use AND len(denied_listings) = 0
+    WHEN NOT in_use THEN not_applicable('Nothing uses it: see key-pending-deletion-unused.')
+    WHEN message IS NOT NULL AND replaced AND NOT has_dependents AND len(unread_resources) = 0
       THEN not_applicable('The parameters select it as a key that its application replaces, and nothing is known to use it.')
     WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
-    WHEN state LIKE 'Pending%Deletion' AND replaced IS NULL AND in_use IS NOT TRUE
+      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN message IS NOT NULL AND replaced IS NULL AND has_dependents IS NOT TRUE
       THEN unknown('It is scheduled for deletion; could not determine whether the parameters select it'
-        || internal.denied(denied_actions, ['kms:ListResourceTags']) || '.')
-    WHEN state LIKE 'Pending%Deletion' AND replaced AND in_use IS NOT TRUE
-      THEN unknown('It is scheduled for deletion; could not determine whether something uses it'
-        || internal.denied(list_concat(denied_actions, denied_listings), list_append(denied_listings, 'kms:ListGrants')) || '.')
-    WHEN state = 'PendingDeletion' THEN fail(
-      coalesce('The key will be deleted on ' || strftime(deletion_date, '%Y-%m-%d'), 'The key is scheduled for deletion') || '.')
-    WHEN state = 'PendingReplicaDeletion' THEN fail('The key will be deleted after its replicas are deleted'
-      || coalesce(' and after another ' || pending_window_days || ' days', '') || '.')
+        || internal.because(failure_causes, ['kms:ListResourceTags']) || '.')
+    WHEN message IS NOT NULL AND (in_use IS NULL OR replaced AND has_dependents IS NOT TRUE)
+      THEN unknown(message || '; could not determine whether something uses it' || unknown_reason || '.')
+    WHEN in_use THEN fail(message || '.')
     WHEN state IN ('Enabled', 'Disabled', 'Creating', 'Updating', 'PendingImport', 'Unavailable')
       THEN pass('No deletion is scheduled; the key is in state ' || state || '.')
     ELSE unknown('The key is in state ' || state || ', which this rule does not recognize.')
   END AS verdict,
-  CASE WHEN state LIKE 'Pending%Deletion' AND dependent_resources > 0
-    THEN ' ' || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.') ELSE '' END || stale_note AS note
+  CASE
+    WHEN in_use AND dependent_resources > 0 THEN ' ' || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.')
+    WHEN in_use AND grants > 0 THEN ' It has ' || internal.counted(grants, 'grant.', 'grants.')
+    WHEN in_use THEN ' It was last used on ' || strftime(last_used_at, '%Y-%m-%d') || '.'
+    ELSE ''
+  END || stale_note AS note
 FROM candidate

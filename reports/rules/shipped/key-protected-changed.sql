@@ -53,17 +53,17 @@ WITH recently_tagged AS (
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   CASE
     WHEN k.manager IS NULL THEN unknown('The key could not be described'
-      || internal.denied(k.denied_actions, ['kms:DescribeKey']) || '.')
+      || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
     WHEN k.tags IS NULL
       THEN unknown('Its tags could not be read'
-        || internal.denied(k.denied_actions, ['kms:ListResourceTags']) || ', so it may be a protected key.')
+        || internal.because(k.failure_causes, ['kms:ListResourceTags']) || ', so it may be a protected key.')
     WHEN c.changes > 0 THEN fail(c.messages[1]
       || CASE WHEN c.changes > 1 THEN ' Further changes in this period: ' || (c.changes - 1) || '.' ELSE '' END)
     WHEN u.account_id IS NOT NULL THEN unknown('The aliases of its account and region could not be listed.')
     WHEN k.state IS NULL OR NOT k.policy_known OR k.grants IS NULL
       OR list_has_any(k.denied_actions, ['kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'])
       THEN unknown('No change was detected, but parts of the key could not be read'
-        || internal.denied(k.denied_actions, k.denied_actions) || '.')
+        || internal.because(k.failure_causes, k.denied_actions) || '.')
     WHEN c.changes IS NULL THEN pass('No change was detected in the last ' || $days || ' days.')
   END AS verdict,
   CASE WHEN NOT k.tagged AND k.tags IS NOT NULL THEN ' The tag ' || $tag || ' was removed in this period.' ELSE '' END

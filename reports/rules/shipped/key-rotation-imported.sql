@@ -40,13 +40,13 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
     WHEN multi_region_type = 'REPLICA'
       THEN not_applicable('The key is a replica: it rotates with its primary, which is evaluated instead.')
     WHEN manager IS NULL OR origin IS NULL OR key_spec IS NULL OR state IS NULL OR created_at IS NULL
-      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     -- Unread rotations can only make the material younger.
     WHEN material_at < threshold AND rotation_status = 'not_applicable'
       THEN unknown('AWS did not report the rotations of this key.')
     WHEN material_at < threshold AND history_known IS NOT TRUE
       THEN unknown('Its rotations could not be read'
-        || internal.denied(denied_actions, ['kms:GetKeyRotationStatus', 'kms:ListKeyRotations']) || '.')
+        || internal.because(failure_causes, ['kms:GetKeyRotationStatus', 'kms:ListKeyRotations']) || '.')
     WHEN last_rotated_at IS NULL THEN verdict_of(material_at >= threshold,
       'Its imported material was never rotated; the key was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
     ELSE verdict_of(material_at >= threshold,

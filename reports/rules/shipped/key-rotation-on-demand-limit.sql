@@ -38,11 +38,11 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
       THEN not_applicable('The key is a replica: it rotates with its primary, which is evaluated instead.')
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN NOT enough_left OR history_known
       THEN verdict_of(enough_left, rotations || ' of ' || $limit || ' on-demand rotations are used.')
     WHEN rotation_status = 'not_applicable' THEN not_applicable('AWS reports that the key cannot rotate.')
     ELSE unknown('Its rotations could not be read'
-      || internal.denied(denied_actions, ['kms:GetKeyRotationStatus', 'kms:ListKeyRotations']) || '.')
+      || internal.because(failure_causes, ['kms:GetKeyRotationStatus', 'kms:ListKeyRotations']) || '.')
   END AS verdict
 FROM candidate

@@ -51,11 +51,11 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
     WHEN manual_only AND $manual_days = '' THEN not_applicable('KMS cannot rotate keys with the spec ' || key_spec
       || ' and origin ' || origin || ', and manual_days sets no limit for their age.')
     WHEN manager IS NULL OR state IS NULL OR key_spec IS NULL OR origin IS NULL OR created_at IS NULL
-      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     -- Unread rotations can only make the material younger.
     WHEN material_at < threshold AND NOT manual_only AND history_known IS NOT TRUE
       THEN unknown('The last known rotation is older than ' || $days || ' days, but its rotations could not be read'
-        || internal.denied(denied_actions, ['kms:GetKeyRotationStatus', 'kms:ListKeyRotations']) || '.')
+        || internal.because(failure_causes, ['kms:GetKeyRotationStatus', 'kms:ListKeyRotations']) || '.')
     WHEN manual_only THEN verdict_of(material_at >= threshold, 'KMS cannot rotate keys with the spec ' || key_spec
       || ' and origin ' || origin || '; its material dates from ' || strftime(material_at, '%Y-%m-%d') || '.')
     WHEN last_rotated_at IS NULL THEN verdict_of(material_at >= threshold,

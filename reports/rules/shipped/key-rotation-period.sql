@@ -27,9 +27,9 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
     WHEN multi_region_type = 'REPLICA'
       THEN not_applicable('The key is a replica: its rotation is set on its primary, which is evaluated instead.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read'
-      || internal.denied(denied_actions, ['kms:GetKeyRotationStatus']) || '.')
+      || internal.because(failure_causes, ['kms:GetKeyRotationStatus']) || '.')
     WHEN rotation_status IN ('disabled', 'not_applicable')
       THEN not_applicable('Automatic rotation is disabled: see key-rotation.')
     WHEN rotation_period_days IS NULL THEN unknown('AWS did not report its rotation period.')

@@ -26,13 +26,13 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
       THEN not_applicable('The key is a replica: its rotation is set on its primary ' || primary_arn
         || ', which is evaluated instead.')
     WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN unknown('The key could not be described' || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN multi_region_type = 'REPLICA' THEN unknown('The key is a replica: its rotation is set on its primary, and '
       || coalesce(primary_arn, 'the primary') || ' is not in the inventory.')
     WHEN rotation_status = 'not_applicable'
       THEN not_applicable('Rotation does not apply' || coalesce(': ' || rotation_reason, '') || '.')
     WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read'
-      || internal.denied(denied_actions, ['kms:GetKeyRotationStatus']) || '.')
+      || internal.because(failure_causes, ['kms:GetKeyRotationStatus']) || '.')
     WHEN rotation_status = 'disabled' THEN fail('Automatic rotation is disabled'
       || coalesce('; its material dates from ' || strftime(coalesce(last_rotated_at, created_at), '%Y-%m-%d'), '') || '.')
     WHEN rotation_status = 'enabled' THEN pass('The key rotates every ' || coalesce(rotation_period_days || ' days', 'year')

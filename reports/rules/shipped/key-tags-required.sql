@@ -25,9 +25,9 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, tags_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
     WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN tags IS NULL THEN unknown('Its tags could not be read'
-      || internal.denied(denied_actions, ['kms:ListResourceTags']) || '.')
+      || internal.because(failure_causes, ['kms:ListResourceTags']) || '.')
     WHEN len(missing) > 0 THEN fail('The key lacks the required tags: ' || array_to_string(missing, ', ') || '.')
     WHEN len(missing) = 0 THEN pass('The key has all required tags.')
   END AS verdict

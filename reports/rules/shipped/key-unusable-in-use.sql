@@ -64,19 +64,19 @@ WITH usable AS (
   GROUP BY u.key_arn
 ), candidate AS (
   SELECT key_arn, account_id, region, manager, state, grants, deletion_date, material_expires_at, 0 AS resources,
-    CAST([] AS VARCHAR[]) AS names, denied_actions, freshness, false AS deleted, CAST([] AS VARCHAR[]) AS denied_listings
+    CAST([] AS VARCHAR[]) AS names, failure_causes, freshness, false AS deleted, CAST([] AS VARCHAR[]) AS unread_resources
   FROM keys
   WHERE state IS NULL OR state IN ('Enabled', 'Creating', 'Updating')
   UNION ALL
   SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.grants, k.deletion_date, k.material_expires_at,
-    coalesce(u.resources, 0), u.names, k.denied_actions, k.freshness, false, n.denied_resource_actions
+    coalesce(u.resources, 0), u.names, k.failure_causes, k.freshness, false, n.unread_resources
   FROM keys k
   LEFT JOIN unusable_key_use u ON u.key_arn = k.key_arn
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
   WHERE k.state NOT IN ('Enabled', 'Creating', 'Updating')
   UNION ALL
   SELECT u.key_arn, split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), NULL, NULL, 0, NULL, NULL,
-    u.resources, u.names, CAST([] AS VARCHAR[]), 'current', true, CAST([] AS VARCHAR[])
+    u.resources, u.names, NULL, 'current', true, CAST([] AS VARCHAR[])
   FROM unusable_key_use u
   WHERE u.dangling AND NOT EXISTS (FROM keys k WHERE k.key_arn = u.key_arn)
 ), described AS (
@@ -98,15 +98,16 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     WHEN manager = 'AWS' THEN not_applicable('AWS manages this key; it cannot be disabled or deleted.')
     WHEN state IN ('Enabled', 'Creating', 'Updating') THEN pass('The key can be used.')
     WHEN state IS NULL AND NOT deleted THEN unknown('The state of the key could not be read'
-      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN deleted OR resources > 0 OR grants > 0 THEN fail(state_text
       || CASE WHEN resources > 0 THEN ' ' || internal.counted(resources, 'resource uses it: ', 'resources use it: ')
         || array_to_string(names[1:5], ', ')
         || CASE WHEN resources > 5 THEN ' and ' || (resources - 5) || ' more' ELSE '' END || '.' ELSE '' END
       || CASE WHEN grants > 0 THEN ' It has ' || internal.counted(grants, 'grant.', 'grants.') ELSE '' END)
-    WHEN grants IS NULL THEN unknown(state_text || ' No crawled resource uses it, but its grants could not be read.')
-    WHEN len(denied_listings) > 0 THEN unknown(state_text || ' No crawled resource uses it, but some listings were denied: '
-      || array_to_string(denied_listings, ', ') || '.')
+    WHEN grants IS NULL THEN unknown(state_text || ' No crawled resource uses it, but its grants could not be read'
+      || internal.because(failure_causes, ['kms:ListGrants']) || '.')
+    WHEN len(unread_resources) > 0 THEN unknown(state_text || ' No crawled resource uses it, but some resources could not be read ('
+      || array_to_string(unread_resources, '; ') || ').')
     WHEN grants = 0 THEN pass(state_text || ' No crawled resource uses it, and it has no grants.')
   END AS verdict,
   coalesce(' ' || message || '.', '')

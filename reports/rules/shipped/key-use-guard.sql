@@ -62,7 +62,7 @@ WITH deny_statement AS (
   SELECT k.*, p.readable, g.insufficient_days,
     coalesce(g.disabling AND g.deleting, false) AS guarded,
     coalesce((g.disabling OR g.possibly_disabling) AND (g.deleting OR g.possibly_deleting), false) AS possibly_guarded,
-    n.denied_resource_actions AS denied_listings, r.started_at - to_days(CAST($days AS INTEGER)) AS threshold
+    n.unread_resources, r.started_at - to_days(CAST($days AS INTEGER)) AS threshold
   FROM internal.customer_keys k
   CROSS JOIN internal.latest_run r
   LEFT JOIN key_policies p ON p.key_arn = k.key_arn
@@ -71,7 +71,7 @@ WITH deny_statement AS (
 ), evaluated AS (
   SELECT *,
     CASE WHEN dependent_resources > 0 OR grants > 0 OR last_used_at >= threshold THEN true
-      WHEN grants IS NULL OR len(denied_listings) > 0 OR last_use_reported_at IS NULL THEN NULL
+      WHEN grants IS NULL OR len(unread_resources) > 0 OR last_use_reported_at IS NULL THEN NULL
       WHEN last_use = 'never_used' THEN false
       WHEN last_use = 'used' AND last_used_at < threshold THEN false
       WHEN last_use = 'unknown' AND last_use_tracked_since < threshold THEN false END AS in_use
@@ -82,12 +82,14 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN state NOT IN ('Enabled', 'Creating', 'Updating', 'Unavailable')
       THEN not_applicable('The key is in state ' || state || '.')
     WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN NOT in_use THEN not_applicable('Nothing uses the key.')
-    WHEN in_use IS NULL THEN unknown('Could not determine whether the key is in use'
-      || internal.denied(denied_actions, ['kms:ListGrants']) || '.')
+    WHEN in_use IS NULL THEN unknown('Could not determine whether the key is in use' || CASE
+        WHEN grants IS NULL THEN internal.because(failure_causes, ['kms:ListGrants'])
+        WHEN len(unread_resources) > 0 THEN ' (' || array_to_string(unread_resources, '; ') || ')'
+        ELSE coalesce(' (' || last_use_reason || ')', '') END || '.')
     WHEN readable IS NULL THEN unknown('Its policy could not be read'
-      || internal.denied(denied_actions, ['kms:GetKeyPolicy']) || '.')
+      || internal.because(failure_causes, ['kms:GetKeyPolicy']) || '.')
     WHEN NOT readable THEN unknown('Parts of its policy could not be parsed.')
     WHEN guarded THEN pass('Its policy denies disabling and deleting it while it is in use.')
     WHEN possibly_guarded THEN unknown(

@@ -32,9 +32,9 @@ WITH candidate AS (
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_note AS note,
   CASE
     WHEN k.manager IS NULL OR k.multi_region IS NULL THEN unknown('The key could not be described'
-      || internal.denied(k.denied_actions, ['kms:DescribeKey']) || '.')
+      || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
     WHEN replica_policy.text IS NULL THEN unknown('Its policy could not be read'
-      || internal.denied(k.denied_actions, ['kms:GetKeyPolicy']) || '.')
+      || internal.because(k.failure_causes, ['kms:GetKeyPolicy']) || '.')
     WHEN primary_policy.text IS NULL
       THEN unknown('The policy of its primary ' || coalesce(k.primary_arn, '') || ' could not be read.')
     WHEN replica_policy.text <> primary_policy.text

@@ -31,9 +31,9 @@ WITH candidate AS (
 SELECT key_arn AS resource_arn, account_id, region, key_arn, tags_note AS note,
   CASE
     WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described'
-      || internal.denied(denied_actions, ['kms:DescribeKey']) || '.')
+      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
     WHEN tags IS NULL THEN unknown('Its tags could not be read'
-      || internal.denied(denied_actions, ['kms:ListResourceTags']) || '.')
+      || internal.because(failure_causes, ['kms:ListResourceTags']) || '.')
     WHEN primary_tags IS NULL THEN unknown('The tags of its primary ' || coalesce(primary_arn, '') || ' could not be read.')
     WHEN len(different) > 0 THEN fail('These tags differ from those of its primary ' || primary_arn || ': '
       || array_to_string(different, ', ') || '.')

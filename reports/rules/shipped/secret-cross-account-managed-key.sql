@@ -30,7 +30,9 @@ SELECT s.resource_arn, s.account_id, s.region, u.key_arn,
   CASE
     WHEN s.deletion_at IS NOT NULL THEN not_applicable('The secret is scheduled for deletion and cannot be read.')
     WHEN s.unevaluated_reason IS NOT NULL THEN unknown(s.unevaluated_reason)
-    WHEN NOT s.shared AND NOT s.possibly_shared THEN not_applicable('It is not shared with another account.')
+    WHEN s.has_policy IS NULL THEN unknown('Its resource policy was not read.')
+    WHEN s.has_policy IS NOT NULL AND NOT s.shared AND NOT s.possibly_shared
+      THEN not_applicable('It is not shared with another account.')
     WHEN u.key_class IS NULL OR u.key_class IN ('unknown', 'not_crawled') THEN unknown(
       'It is shared, and its key could not be determined: ' || coalesce(u.reason, 'the crawl returned no data for it') || '.')
     WHEN u.key_class = 'aws_managed' AND NOT s.shared

@@ -45,7 +45,7 @@ SELECT resource_arn, account_id, region, NULL AS key_arn,
     WHEN possibly_public
       THEN unknown('Could not determine who can read it: its policy allows everyone, under conditions that are not evaluated.')
     WHEN NOT has_policy THEN pass('It has no resource policy.')
-    WHEN len(organization) > 0 OR len(parties) > 0 THEN pass('Its policy allows only approved accounts to read it: '
+    WHEN has_policy AND (len(organization) > 0 OR len(parties) > 0) THEN pass('Its policy allows only approved accounts to read it: '
       || array_to_string(list_concat(organization, parties), ', ') || '.')
     WHEN has_policy THEN pass('Its policy does not allow other accounts to read it.')
   END AS verdict,

@@ -21,11 +21,6 @@
 --   Set is_enabled = true in aws_kms_key, or set kms_key_id of the aws_secretsmanager_secret to another key; Terraform
 --   cannot cancel a deletion.
 SELECT u.resource_arn, u.account_id, u.region, u.key_arn, u.stale_note AS note,
-  CASE u.usability
-    WHEN 'no_key' THEN not_applicable(u.reason)
-    WHEN 'unusable' THEN fail(u.reason || s.owner_fix)
-    WHEN 'usable' THEN pass(u.reason)
-    ELSE unknown(u.reason)
-  END AS verdict
+  usability_verdict(u.usability, u.reason || CASE u.usability WHEN 'unusable' THEN s.owner_fix ELSE '' END) AS verdict
 FROM key_usability u
 JOIN internal.secrets s ON s.resource_arn = u.resource_arn

@@ -26,7 +26,7 @@ SELECT resource_arn, account_id, region, NULL AS key_arn,
     WHEN is_public THEN fail('Its policy allows everyone to read it.')
     WHEN possibly_public THEN unknown('Its policy allows everyone to read it, under conditions that are not evaluated.')
     WHEN NOT has_policy THEN pass('It has no resource policy.')
-    WHEN NOT is_public THEN pass('Its policy does not allow everyone to read it.')
+    WHEN has_policy AND NOT is_public THEN pass('Its policy does not allow everyone to read it.')
   END AS verdict,
   CASE WHEN freshness <> 'current' THEN ' This is the last known state.' END AS note
 FROM internal.secret_readers

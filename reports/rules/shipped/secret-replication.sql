@@ -28,7 +28,9 @@ WITH replicas AS (
   FROM resource_replicas
   GROUP BY resource_arn
 ), denied AS (
-  SELECT DISTINCT subject FROM coverage WHERE outcome = 'gap' AND action = 'secretsmanager:DescribeSecret'
+  SELECT subject, action || ': ' || min(cause_text) AS cause FROM coverage
+  WHERE outcome = 'gap' AND action = 'secretsmanager:DescribeSecret'
+  GROUP BY subject, action
 )
 SELECT s.resource_arn, s.account_id, s.region, NULL AS key_arn,
   CASE
@@ -38,12 +40,12 @@ SELECT s.resource_arn, s.account_id, s.region, NULL AS key_arn,
     WHEN s.details IS NOT NULL AND (s.details ->> 'primary_region') IS NULL THEN not_applicable('It has no replicas.')
     WHEN len(r.failed) > 0 THEN fail('The replica in ' || array_to_string(r.failed, '; the replica in ') || '.')
     WHEN r.regions IS NULL
-      THEN unknown('The status of its replicas could not be read' || coalesce(' (denied: ' || d.action || ')', '') || '.')
+      THEN unknown('The status of its replicas could not be read' || coalesce(' (' || d.cause || ')', '') || '.')
     WHEN len(r.undecided) > 0 THEN unknown('The replica in ' || array_to_string(r.undecided, '; the replica in ') || '.')
     WHEN len(r.regions) > 0 THEN pass('Its replicas are in sync: ' || array_to_string(r.regions, ', ') || '.')
   END AS verdict,
-  CASE WHEN s.freshness = 'stale' OR (r.regions IS NOT NULL AND d.action IS NOT NULL)
+  CASE WHEN s.freshness = 'stale' OR (r.regions IS NOT NULL AND d.cause IS NOT NULL)
     THEN ' This is the last known state.' END AS note
 FROM internal.secrets s
 LEFT JOIN replicas r ON r.resource_arn = s.resource_arn
-LEFT JOIN (SELECT subject, 'secretsmanager:DescribeSecret' AS action FROM denied) d ON d.subject = s.resource_arn
+LEFT JOIN denied d ON d.subject = s.resource_arn

@@ -72,6 +72,21 @@ def test_a_run_without_changes_writes_nothing(ledger: Engine) -> None:
     assert written == []
 
 
+def test_a_kept_fact_is_neither_changed_nor_closed_nor_opened(ledger: Engine) -> None:
+    """A fact that a complete listing names without its values keeps its last known ones; a new one stays unknown."""
+    listing = (Resource, ACCOUNT, REGION, "AWS::RDS::DBInstance")
+    merge_batch(ledger, 1, batch(*database_with_everything(1), *database_with_everything(2)))
+    second = batch((Resource, resource(4)), complete=(listing,))
+    for number in (1, 3):
+        second.keep(Resource, resource(number)["resource_arn"])
+    third = Batch()
+    third.extend(second)
+    assert merge_batch(ledger, 2, third) == Merged(opened=1, closed=4)
+    assert intervals(ledger, Resource, "name") == [("1", 1, None), ("2", 1, 2), ("4", 2, None)]
+    for model in DESCRIBES_RESOURCE:
+        assert [row["resource_arn"] for row in known(ledger, model)] == [DATABASE], model
+
+
 def test_a_change_closes_a_version_and_opens_the_next(ledger: Engine) -> None:
     """The old value stays valid until the run that saw the new one."""
     merge_batch(ledger, 1, batch((KeyMetadata, metadata(ARN, state="Enabled"))))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
+from typing import Any
 
 BLOCKS = frozenset({"p", "div", "li", "td", "th", "tr", "dt", "dd", "h1", "h2", "h3", "h4", "summary", "details", "a"})
 VOID = frozenset({"meta", "input", "wbr", "br", "img", "link"})
@@ -57,6 +61,15 @@ class Node:
             return [Row(unit) for unit in units]
         return []
 
+    def data(self, name: str) -> list[dict[str, Any]]:
+        """All rows of the table `name` by field: the compressed rows that the browser shows in pages."""
+        for block in self.all("div", data_name=name):
+            fields = json.loads(block.one("template", class_="description").text)["fields"]
+            chunks = [template.text for template in block.all("template", class_="rows")]
+            rows = [row for chunk in chunks for row in json.loads(zlib.decompress(base64.b64decode(chunk)))]
+            return [dict(zip(fields, row, strict=True)) for row in rows]
+        return []
+
 
 @dataclass
 class Row:
@@ -74,11 +87,6 @@ class Row:
     def text(self) -> str:
         """All of its text."""
         return self.node.text
-
-    @property
-    def hidden(self) -> bool:
-        """Whether a filter hides it."""
-        return "hidden" in self.node.attributes
 
 
 class _Reader(HTMLParser):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 import re
 import shutil
@@ -10,12 +13,14 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models.settings import Settings
+from reports.html.tables import packed
 from tests.reports.html.conftest import report_of
-from tests.reports.html.page import Node, Row, read
+from tests.reports.html.page import Node, read
 
 pytestmark = pytest.mark.skipif(
     os.environ.get("KMSLEDGER_NO_BROWSER") == "1", reason="KMSLEDGER_NO_BROWSER=1: no browser on this machine"
@@ -102,8 +107,69 @@ def browse(trap: Trap, tmp_path: Path) -> Open:
     return browse
 
 
-def shown(rows: list[Row]) -> list[Row]:
-    return [row for row in rows if not row.hidden]
+WIDTHS = (1920, 1280, 1100, 820, 390)
+HARNESS = """<!DOCTYPE html><html lang="en"><head><title>widths</title></head><body><pre id="result"></pre><script>
+const results = [];
+addEventListener("message", ({ data }) => {
+  results.push(data);
+  document.getElementById("result").textContent = JSON.stringify(results);
+});
+</script>%s</body></html>"""
+REACHABLE = """<script>addEventListener("load", () => setTimeout(() => {
+  const clipped = new Set();
+  for (const details of document.querySelectorAll("details")) details.open = true;
+  for (const table of document.querySelectorAll("table")) {
+    for (const cell of [table.rows[0].cells[0], [...table.rows[0].cells].at(-1)]) {
+      // Scrolls everything that a reader can scroll; what is still outside cannot be reached.
+      cell.scrollIntoView({ block: "center", inline: "nearest" });
+      const { left, right } = cell.getBoundingClientRect();
+      if (left === right) continue;  // not displayed at this width
+      let [from, to] = [0, innerWidth];
+      for (let parent = table.parentElement; parent; parent = parent.parentElement) {
+        const style = getComputedStyle(parent);
+        if (style.overflowX === "visible" && style.contentVisibility !== "auto") continue;
+        const box = parent.getBoundingClientRect();
+        [from, to] = [Math.max(from, box.left), Math.min(to, box.right)];
+      }
+      if (right - left < to - from && (left < from - 1 || right > to + 1)) clipped.add(table.dataset.name ?? table.className);
+    }
+  }
+  scrollTo(0, 0);
+  const wide = document.documentElement.scrollWidth > innerWidth;
+  parent.postMessage({ width: innerWidth, clipped: [...clipped], wide, tables: document.querySelectorAll("table").length }, "*");
+}, 300))</script></body>"""
+
+
+def with_script(path: Path, to: Path, script: str) -> Path:
+    """Write a copy of a report with a script at its end; the report's content policy would block it."""
+    html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text(encoding="utf-8"))
+    assert html.count("</body>") == 1
+    to.write_text(html.replace("</body>", script), encoding="utf-8")
+    return to
+
+
+def at_widths(browse: Open, path: Path, folder: Path, script: str) -> dict[int, dict[str, Any]]:
+    """The messages of a script in the page, in frames of all widths; the page's policy would block the script."""
+    with_script(path, folder / "page.html", script)
+    frames = "".join(
+        f'<iframe src="page.html" width="{width}" height="900" frameborder="0"></iframe>' for width in WIDTHS
+    )
+    (folder / "widths.html").write_text(HARNESS % frames, encoding="utf-8")
+    results = json.loads(browse(folder / "widths.html", "").one("pre", id="result").text)
+    return {result["width"]: result for result in results}
+
+
+def structure(node: Node) -> Any:
+    """An element as a value: tag, attributes, and children without white space between them."""
+    children = [structure(child) if isinstance(child, Node) else " ".join(child.split()) for child in node.children]
+    attributes = {
+        name: value.replace(" 1 0%", "").rstrip(";").replace(": ", ":") for name, value in node.attributes.items()
+    }
+    return (
+        node.tag,
+        {name: value for name, value in attributes.items() if value},
+        [child for child in children if child],
+    )
 
 
 def test_nothing_hostile_runs_and_nothing_is_loaded(browse: Open, path: Path, trap: Trap, page: Node) -> None:
@@ -126,6 +192,16 @@ def test_the_compliance_report_is_as_harmless(browse: Open, settings: Settings, 
     assert controls[0] > controls[-1]
 
 
+@pytest.mark.parametrize("name", ["overview", "compliance"])
+def test_every_column_can_be_reached(browse: Open, settings: Settings, tmp_path: Path, name: str) -> None:
+    """From 390 to 1920 pixels, each table fits or scrolls, and the page itself never scrolls sideways."""
+    found = at_widths(browse, report_of(settings, tmp_path / "out", name), tmp_path, REACHABLE)
+    assert sorted(found) == sorted(WIDTHS)
+    assert all(result["tables"] > 5 for result in found.values())
+    assert {width: result["clipped"] for width, result in found.items() if result["clipped"]} == {}
+    assert [width for width, result in found.items() if result["wide"]] == []
+
+
 def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap) -> None:
     """The trap records the image request of a page without our content policy, so the tests above are conclusive."""
     bare = tmp_path / "bare.html"
@@ -145,41 +221,123 @@ def test_only_our_script_may_run(browse: Open, path: Path, tmp_path: Path, trap:
     assert any("Content Security Policy" in line for line in trap.console)
 
 
-def test_every_row_is_there_without_the_script(path: Path, page: Node, tmp_path: Path, browse: Open) -> None:
-    """A browser that does not run the script shows every row."""
+def test_the_first_rows_are_there_without_the_script(path: Path, page: Node, tmp_path: Path, browse: Open) -> None:
+    """A browser that does not run the script shows the first rows of each table, and says where all of them are."""
     mute = tmp_path / "mute.html"
     mute.write_text(path.read_text(encoding="utf-8").replace('"use strict"', '"use nothing"'), encoding="utf-8")
     dom = browse(mute, "#keys&filter=invoices")
     assert [row.cells for row in dom.rows("keys")] == [row.cells for row in page.rows("keys")]
-    assert not [row for row in dom.rows("keys") if row.hidden]
     assert not list(dom.all("button"))
+    rules = dom.one("div", data_name="rules")
+    assert len(dom.rows("rules")) == 25 < len(page.data("rules"))
+    (note,) = rules.all("p", class_="note")
+    assert note.text.startswith(f"The first 25 of {len(page.data('rules'))} are shown here")
+    assert 'Every row: kmsledger sql "SELECT rule_id' in note.text
+
+
+def test_the_script_renders_rows_as_the_file_does(browse: Open, path: Path, page: Node, tmp_path: Path) -> None:
+    """The first rows, which are HTML in the file, and the same rows as the script builds them, with details, are equal."""
+    script = """<script>addEventListener("load", () => setTimeout(() => {
+        for (const details of document.querySelectorAll(".more details")) details.open = true;
+    }, 1500))</script></body>"""
+    dom = browse(with_script(path, tmp_path / "all.html", script), "#filter=%20")
+    names = [block.attributes["data-name"] for block in page.all("div", class_="table")]
+    assert len(names) > 10
+    for name in names:
+        rendered, written = dom.rows(name), page.rows(name)
+        assert len(rendered) == len(written)
+        for row, expected in zip(rendered, written, strict=True):
+            for details in row.node.all("details"):
+                details.attributes.pop("open")
+            assert structure(row.node) == structure(expected.node), name
+
+
+def test_a_link_leads_to_a_row_on_a_later_page(browse: Open, path: Path, page: Node) -> None:
+    """The script shows the page of the table that has the row, and marks the row."""
+    *_, last = page.data("rules")
+    assert not list(page.all("tbody", id=f"rule-{last['rule_id']}"))
+    dom = browse(path, f"#rule-{last['rule_id']}")
+    assert "target" in dom.one("tbody", id=f"rule-{last['rule_id']}").classes
+    missing = browse(path, "#key-arn:aws:kms:eu-west-1:111122223333:key/none")
+    assert (
+        "arn:aws:kms:eu-west-1:111122223333:key/none is not among the keys in this file"
+        in missing.one("section", id="keys").one("div", class_="tools").text
+    )
+
+
+def test_facets_narrow_a_table(browse: Open, path: Path, page: Node) -> None:
+    """A link selects values of facets; each facet offers its values with their numbers; an unknown facet is ignored."""
+    dom = browse(path, "#findings&severity=high&status=fail&constructor=x")
+    expected = [row for row in page.data("findings") if (row["severity"], row["status"]) == ("high", "fail")]
+    assert len(dom.rows("findings")) == min(25, len(expected))
+    assert all(row.cells[0] == "high" and row.cells[1].startswith("Fail") for row in dom.rows("findings"))
+    tools = dom.one("div", data_name="findings").one("div", class_="tools")
+    assert f"{len(expected)} of {len(page.data('findings'))} findings match" in tools.text
+    (status,) = tools.all("select", data_field="status")
+    unknown = sum(row["status"] == "unknown" for row in page.data("findings"))
+    assert f"Unknown ({unknown})" in [option.text for option in status.all("option")]
+
+
+def test_rows_are_saved_as_csv(browse: Open, path: Path, page: Node, tmp_path: Path) -> None:
+    """The file has every matching row and field; a value that a spreadsheet would run as a formula is quoted."""
+    script = """<script>
+    URL.createObjectURL = (blob) => { blob.text().then((text) => {
+        document.body.append(Object.assign(document.createElement("pre"), { id: "csv", textContent: text }));
+    }); return ""; };
+    HTMLAnchorElement.prototype.click = () => {};
+    addEventListener("load", () => {
+        const buttons = [...document.querySelectorAll("[data-name=keys] .tools button")];
+        buttons.find((button) => button.textContent === "CSV").click();
+    });</script></body>"""
+    formula = '=HYPERLINK("http://probe.example")'
+    changed = tmp_path / "changed.html"
+    rows = [list(row.values()) for row in page.data("keys")]
+    rows[0][2] = formula
+    packed_rows = packed(rows)
+    original = re.compile(r'(data-name="keys">.*?<template class="rows">)[^<]*', re.DOTALL)
+    changed.write_text(
+        original.sub(lambda match: match[1] + packed_rows, path.read_text(encoding="utf-8")), encoding="utf-8"
+    )
+    dom = browse(with_script(changed, tmp_path / "csv.html", script), "")
+    (text,) = [child for child in dom.one("pre", id="csv").children if isinstance(child, str)]
+    lines = list(csv.DictReader(io.StringIO(text.removeprefix("\ufeff"))))
+    assert len(lines) == len(rows)
+    assert lines[0]["name"] == f"'{formula}"
+    assert [line["key_arn"] for line in lines] == [row["key_arn"] for row in page.data("keys")]
 
 
 def test_a_link_filters_one_table(browse: Open, path: Path, page: Node) -> None:
     """A matching row has all words, in any letter case, also in collapsed details; the number of matches is shown."""
     dom = browse(path, "#keys&filter=EU-WEST-1%20invoices")
-    rows = shown(dom.rows("keys"))
+    rows = dom.rows("keys")
     assert len(rows) == 1
     assert rows[0].cells[0].startswith("alias/invoices")
     total = len(page.rows("keys"))
-    assert f"1 of {total} rows match" in dom.one("section", id="keys").text
-    assert len(shown(dom.rows("gaps"))) == len(page.rows("gaps"))
+    assert f"1 of {total} keys match" in dom.one("section", id="keys").text
+    assert len(dom.rows("gaps")) == len(page.rows("gaps"))
 
 
 def test_a_link_filters_all_tables(browse: Open, path: Path, page: Node) -> None:
-    """A filter without a table applies to every table."""
+    """A filter without a table applies to every table; the matches are counted, and blocks without a match are hidden."""
     dom = browse(path, "#filter=alias/lake")
-    assert len(shown(dom.rows("keys"))) == 1
-    assert len(shown(dom.rows("changes"))) == 1
-    assert not shown(dom.rows("gaps"))
-    assert len(dom.rows("gaps")) == len(page.rows("gaps"))
+    assert len(dom.rows("keys")) == 1
+    assert len(dom.rows("changes")) == 1
+    assert not dom.rows("gaps")
+    assert dom.one("p", id="found").text == f"{sum(len(dom.rows(name)) for name in tables_of(page))} rows match"
+    hidden = {section.attributes["id"] for section in dom.all("section") if "empty" in section.classes}
+    assert "coverage" in hidden
+    assert not {"keys", "changes"} & hidden
+
+
+def tables_of(page: Node) -> list[str]:
+    return [block.attributes["data-name"] for block in page.all("div", class_="table")]
 
 
 def test_a_link_sorts_by_number_with_the_unknown_last(browse: Open, path: Path) -> None:
     """Numbers sort as numbers; unknown values come last in both directions; the header shows the order."""
     for order, direction in (("grants", "ascending"), ("-grants", "descending")):
         dom = browse(path, f"#keys&sort={order}")
-        grants = [row.cells[6] for row in dom.rows("keys")]
+        grants = [row.cells[-2] for row in dom.rows("keys")]
         known = [int(cell) for cell in grants if cell != "unknown"]
         assert known == sorted(known, reverse=order.startswith("-"))
         assert grants[len(known) :] == ["unknown"] * (len(grants) - len(known))
@@ -204,4 +362,5 @@ def test_hostile_links_do_nothing(browse: Open, path: Path, page: Node) -> None:
     """A malicious link leaves the page unchanged."""
     dom = browse(path, "#keys&sort=__proto__&filter=%3Cimg%20src=x%20onerror=alert(1)%3E")
     assert not list(dom.all("img"))
-    assert len(dom.rows("keys")) == len(page.rows("keys"))
+    (account,) = {row["account"] for row in page.data("keys") if "<img" in row["account"]}
+    assert len(dom.rows("keys")) == sum(row["account"] == account for row in page.data("keys"))

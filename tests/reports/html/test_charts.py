@@ -1,30 +1,30 @@
-"""The geometry of the bars, and the contrast of text."""
+"""The bars, and the contrast of text."""
 
 from __future__ import annotations
 
 import re
 from importlib import resources
-from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reports.html.charts import stack
+from reports.html.tables import bar
 
 COUNTS = st.lists(st.integers(0, 10_000_000), max_size=8)
 
 
 @given(COUNTS)
-def test_a_bar_is_filled_and_shows_all_that_exists(counts: list[int]) -> None:
-    """The parts fill the bar one after the other; nonzero parts are wide enough to be visible."""
-    names = [str(at) for at in range(len(counts))]
-    parts = stack(dict(zip(names, counts, strict=True)), names)
-    assert [part.count for part in parts] == [count for count in counts if count]
-    assert sum(part.width for part in parts) == pytest.approx(100 if parts else 0, abs=0.1)
-    for before, after in pairwise(parts):
-        assert before.start + before.width == pytest.approx(after.start, abs=0.02)
-    assert all(part.width > 1 for part in parts)
+def test_a_bar_shows_all_that_exists(counts: list[int]) -> None:
+    """Each nonzero count has a segment and is in the label; a number is printed in its segment if it fits."""
+    words = {str(at): (f"Label {at}", f"kind-{at}") for at in range(len(counts))}
+    html = str(bar(counts, words))
+    present = [(at, count) for at, count in enumerate(counts) if count]
+    assert re.findall(r"flex:(\d+)", html) == [str(count) for _, count in present]
+    assert all(f"Label {at} {count:,}" in html for at, count in present)
+    assert [text for text in re.findall(r">([\d,]*)</i>", html) if text] == [
+        f"{count:,}" for _, count in present if count * 100 > sum(counts) * 9
+    ]
 
 
 def _luminance(colour: str) -> float:
@@ -39,19 +39,24 @@ def _luminance(colour: str) -> float:
         *(
             (ink, paper)
             for ink in ("--ink", "--soft", "--link", "--bad", "--warn", "--good")
-            for paper in ("--paper", "--faint")
+            for paper in ("--paper", "--card", "--faint")
         ),
+        ("--low", "--card"),
+        ("--good", "--good-paper"),
+        ("--on-bad", "--solid-bad"),
         ("--bad", "--bad-paper"),
         ("--warn", "--warn-paper"),
         ("--ink", "--warn-paper"),
         ("--ink", "--bad-paper"),
     ],
 )
-def test_text_stands_out(ink: str, paper: str) -> None:
-    """Each text color has a contrast of at least 4.5 with its background (WCAG AA)."""
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out(ink: str, paper: str, scheme: str) -> None:
+    """Each text color has a contrast of at least 4.5 with its background (WCAG AA), light and dark."""
     style = (resources.files("reports.html") / "templates" / "report.css").read_text(encoding="utf-8")
+    root = re.findall(r":root {(.*?)}", style, re.DOTALL)[{"light": 0, "dark": 1}[scheme]]
     colours = {
-        name: value * 2 if len(value) == 3 else value for name, value in re.findall(r"(--[\w-]+): #(\w+);", style)
+        name: value * 2 if len(value) == 3 else value for name, value in re.findall(r"(--[\w-]+): #(\w+);", root)
     }
     light, dark = sorted((_luminance(f"#{colours[name]}") for name in (ink, paper)), reverse=True)
     assert (light + 0.05) / (dark + 0.05) >= 4.5

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
 from pathlib import Path
+from urllib.parse import unquote
 
 import duckdb
 import pytest
 
 from models.settings import Settings
+from reports.html.labels import CLASSES
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from tests.reports.html.conftest import INJECTED, LONG, Make, report_of, world_of
@@ -38,29 +42,21 @@ def section(page: Node, name: str) -> Node:
 
 def test_the_figures_agree_with_the_tables(page: Node, mart: duckdb.DuckDBPyConnection) -> None:
     """Each figure of summary and contents is the number of rows in its table and in the mart."""
-    keys = page.rows("keys")
-    customer = [row for row in keys if row.cells[2].startswith("Customer")]
+    keys = page.data("keys")
+    customer = [row for row in keys if row["manager"] == "CUSTOMER"]
     assert tile(page, "Customer managed keys")[0] == len(customer)
     assert tile(page, "AWS managed keys") == (len(keys) - len(customer), ["policies of 1 not requested"])
     assert tile(page, "Changes since the last run")[0] == len(page.rows("changes")) == 5
-    failed = [row for table in rule_tables(page) for row in page.rows(table) if row.cells[0] == "fail"]
-    assert tile(page, "Findings that fail")[0] == len(failed) == sum(number(row.cells[4]) for row in page.rows("rules"))
+    failed = [row for row in page.data("findings") if row["status"] == "fail"]
+    assert tile(page, "Findings that fail")[0] == len(failed) == sum(row["fail"] for row in page.data("rules"))
     resources, lines = tile(page, "Resources that can use keys")
-    uses = sum(len(page.rows(name)) for name in usage_tables(page))
+    uses = len(page.data("references"))
     assert f"{uses} references to keys" in lines
     assert (resources, uses) == counts(mart, "resources", "resource_keys")
-    gaps = len(page.rows("gaps"))
+    gaps = len(page.data("gaps"))
     assert f"{gaps} responses are missing" in page.one("div", class_="cover").text
     assert f"Coverage and gaps {gaps}" in page.one("nav").text
-    assert tile(page, "Grants")[0] == sum(number(row.cells[6]) for row in keys if row.cells[6].isdigit())
-
-
-def rule_tables(page: Node) -> list[str]:
-    return [table.attributes["data-name"] for table in page.all("table", data_kind="findings")]
-
-
-def usage_tables(page: Node) -> list[str]:
-    return [table.attributes["data-name"] for table in page.all("table", data_kind="usage")]
+    assert tile(page, "Grants")[0] == sum(row["grants"] or 0 for row in keys)
 
 
 def counts(mart: duckdb.DuckDBPyConnection, *views: str) -> tuple[int, ...]:
@@ -73,34 +69,48 @@ def test_the_shares_of_a_service_are_those_of_its_table(page: Node) -> None:
     kinds = [head.text for head in shares.one("thead").all("th")][2:-1]
     for line in shares.one("tbody").own("tr"):
         cells = line.own("td")
-        links = list(cells[0].all("a"))
-        rows = page.rows(links[0].attributes["href"].removeprefix("#")) if links else []
+        rows = (
+            [row for row in page.data("references") if row["service"] == cells[0].own("a")[0].text]
+            if counts_of(cells)
+            else []
+        )
         for kind, cell in zip(kinds, cells[2:-1], strict=True):
-            assert number(cell.text) == len([row for row in rows if row.cells[3] == kind]), (cells[0].text, kind)
-            labels = [bar.attributes["aria-label"] for bar in cells[1].all("svg")]
+            assert number(cell.text) == len([row for row in rows if CLASSES[row["key_class"]] == kind]), (
+                cells[0].text,
+                kind,
+            )
+            labels = [bar.attributes["aria-label"] for bar in cells[1].all("span", class_="bar")]
             assert all((f"{kind} {cell.text}" in label) == (cell.text != "0") for label in labels)
         assert number(cells[-1].text) == len(rows)
 
 
+def counts_of(cells: list[Node]) -> int:
+    return number(cells[-1].text)
+
+
 def test_a_denied_call_is_unknown(page: Node) -> None:
     """Policy, grants, tags and rotation of a key that were denied are unknown, never 0, none or blank."""
-    locked = row_with(page.rows("keys"), "000000000011")
-    assert locked.cells[4] == "unknown"
-    assert locked.cells[6] == "unknown"
-    assert "last known" not in locked.cells[0]
-    assert "Policy unknown, grants unknown, tags unknown; 4 responses missing" in locked.text
-    assert "kms:GetKeyPolicy, kms:GetKeyRotationStatus, kms:ListGrants, kms:ListResourceTags (why)" in locked.text
-    hidden = row_with(page.rows("usage-s3"), "shop-hidden")
-    assert hidden.cells[3] == "Unknown"
-    assert hidden.cells[4] == "a policy explicitly denies the request (s3:GetEncryptionConfiguration)"
+    (locked,) = [row for row in page.data("keys") if "000000000011" in row["key_arn"]]
+    assert (locked["rotation"], locked["grants"], locked["stale"]) == (None, None, None)
+    assert locked["summary"] == "Policy unknown, grants unknown, tags unknown; 4 responses missing"
+    facts = dict(locked["facts"])
+    assert facts["Tags"] == "unknown"
+    assert "kms:GetKeyPolicy, kms:GetKeyRotationStatus, kms:ListGrants, kms:ListResourceTags" in facts["Unknown"]
+    assert (locked["policy_note"], locked["grants_note"]) == ("unknown", "unknown")
+    (hidden,) = [row for row in page.data("references") if row["resource_name"] == "shop-hidden"]
+    assert hidden["key_class"] == "unknown"
+    assert hidden["reason"] == "a policy explicitly denies the request (s3:GetEncryptionConfiguration)"
+    written = [row for row in page.rows("keys") if "000000000011" in row.text]
+    assert all(row.cells[4].startswith("unknown") and row.cells[-2] == "unknown" for row in written)
 
 
 def test_data_that_was_not_requested_is_unknown(page: Node) -> None:
     """Policy, grants and tags of an AWS managed key that were not requested are unknown, with that reason."""
-    key = row_with(page.rows("keys"), "0000000000bb")
-    assert key.cells[6] == "unknown"
-    assert "Policy unknown, grants unknown, tags unknown: not requested" in key.text
-    assert key.text.count("unknown: not requested for AWS managed keys") == 3
+    (key,) = [row for row in page.data("keys") if "0000000000bb" in row["key_arn"]]
+    assert key["grants"] is None
+    assert key["summary"] == "Policy unknown, grants unknown, tags unknown: not requested"
+    notes = (dict(key["facts"])["Tags"], key["policy_note"], key["grants_note"])
+    assert set(notes) == {"unknown: not requested for AWS managed keys"}
 
 
 def test_the_header_says_what_is_missing(page: Node) -> None:
@@ -137,12 +147,21 @@ def test_what_needs_attention(page: Node) -> None:
 
 
 def test_every_link_leads_somewhere(page: Node) -> None:
-    """Each link of the page has its target on the page, and no element shares its id."""
+    """Each link has its target on the page or in the rows of a table; no element shares its id."""
     ids = [node.attributes["id"] for node in page.all() if "id" in node.attributes]
     assert len(ids) == len(set(ids))
-    links = [node.attributes["href"] for node in page.all("a")]
+    targets, fields = set(ids), {}
+    for block in page.all("div", class_="table"):
+        name = block.attributes["data-name"]
+        description = json.loads(block.one("template", class_="description").text)
+        fields[name] = set(description["facets"])
+        targets |= {f"{kind}-{row[field]}" for kind, field in description["ids"].items() for row in page.data(name)}
+    links = [unquote(node.attributes["href"]).removeprefix("#") for node in page.all("a")]
     assert links
-    assert {link for link in links if not link.startswith("#") or link[1:] not in ids} == set()
+    for link in set(links) - targets:
+        name, *values = link.split("&")
+        assert values, link
+        assert {value.partition("=")[0] for value in values} <= fields[name], link
 
 
 def test_the_changes_are_sentences_with_before_and_after(page: Node) -> None:
@@ -150,18 +169,19 @@ def test_the_changes_are_sentences_with_before_and_after(page: Node) -> None:
     rows = page.rows("changes")
     assert [row.cells[0] for row in rows] == ["critical", "medium", "medium", "medium", "low"]
     deletion = row_with(rows, "was scheduled for deletion on 2026-12-21")
-    assert deletion.cells[3:] == ["Enabled", "PendingDeletion, 2026-12-21"]
+    assert deletion.cells[3] == "Enabled PendingDeletion, 2026-12-21"
     removed = row_with(rows, "Tag DataTier=database was removed")
-    assert removed.cells[3:] == ["database", "nothing"]
+    assert removed.cells[3] == "database"
 
 
 def test_external_principals_come_first(page: Node) -> None:
-    """Known parties, then external accounts, everyone, deleted principals; internal principals have their own table."""
-    external = [row.cells[1] for row in page.rows("external")]
-    kinds = ["Known external party", "Unknown external account", "Everyone", "Deleted principal"]
-    assert [next(kind for kind in kinds if cell.startswith(kind)) for cell in external] == kinds
-    assert "Vendor <b>Inc</b>" in external[0]
-    assert not any(kind in row.cells[1] for kind in kinds for row in page.rows("internal"))
+    """Everyone, external accounts, known parties, deleted principals; then principals inside the organization."""
+    parties = [row["party"] for row in page.data("principals") if row["effect"] != "Deny"]
+    assert list(dict.fromkeys(parties))[:4] == ["public", "external_account", "known_party", "deleted_principal"]
+    inside = ("own_organization", "own_account", "aws_service")
+    assert [party in inside for party in parties] == sorted(party in inside for party in parties)
+    (known,) = [row for row in page.rows("principals") if "Known external party" in row.cells[1]]
+    assert "Vendor <b>Inc</b>" in known.cells[1]
     assert (
         "More principals may be named: the policy of 1 key and the grants of 1 key are unknown."
         in section(page, "parties").text
@@ -173,19 +193,14 @@ def test_the_matrix_and_the_gaps(page: Node) -> None:
 
     A region that is enabled nowhere is counted above and has no column.
     """
-    (matrix,) = page.all("table", class_="matrix")
-    lines = {
-        line.own("th")[0].text.split()[-1]: [cell.text for cell in line.own("td")]
-        for line in matrix.one("tbody").own("tr")
-    }
-    assert lines[LOCKED] == ["·not in the run", "not read", "·not in the run"]
-    assert lines[SHOP] == ["1 gap", "✓ read completely", "✓ read completely"]
+    lines = {row.node.attributes["id"].removeprefix("account-"): row.cells[1:] for row in page.rows("coverage")}
+    assert lines[LOCKED] == ["", "not read", ""]
+    assert lines[SHOP] == ["1 gap", "\u2713", "\u2713"]
     assert "1 region not enabled" in section(page, "coverage").text
     assert "4 gaps" in lines[DATA]
-    gap = row_with(page.rows("gaps"), "kms:ListGrants")
-    assert gap.cells[1:3] == [IRELAND, "kms:ListGrants"]
-    assert gap.cells[5:] == ["2026-11-20", "3"]
-    assert gap.cells[4].startswith(
+    (gap,) = [row for row in page.data("gaps") if row["action"] == "kms:ListGrants"]
+    assert (gap["region"], gap["since"], gap["runs"]) == (IRELAND, "2026-11-20", 3)
+    assert gap["cause"].startswith(
         "the key policy neither delegates the request to IAM nor allows it to the crawler's role"
     )
 
@@ -195,34 +210,29 @@ def test_hostile_text_is_inert_and_visible(path: Path, page: Node) -> None:
     assert len(list(page.all("script"))) == 1
     assert not list(page.all("img"))
     assert not [name for node in page.all() for name in node.attributes if name.startswith("on")]
-    key = row_with(page.rows("keys"), "0000000000aa")
-    assert INJECTED in key.text
-    assert "invoice<U+202E>gnp.exe<U+200B> = '\"`&amp;" in key.text
-    assert LONG in key.text
+    (key,) = [row for row in page.data("keys") if "0000000000aa" in row["key_arn"]]
+    assert key["name"] == INJECTED
+    facts = dict(key["facts"])
+    assert "invoice<U+202E>gnp.exe<U+200B> = '\"`&amp;" in facts["Tags"]
+    assert facts["Description"] == LONG
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\u200e\u200f]", path.read_text(encoding="utf-8"))
 
 
-def test_long_names_can_be_copied(page: Node, mart: duckdb.DuckDBPyConnection) -> None:
-    """An ARN may break across lines without a change of its text."""
-    arns = {arn for (arn,) in mart.execute("SELECT key_arn FROM keys").fetchall()}
-    assert arns <= {node.text for node in page.all("span", class_="arn")}
-
-
 def test_a_table_that_is_cut_says_so(settings: Settings, tmp_path: Path) -> None:
-    """Above the limit, a note has the number of rows that are not shown and the SQL that returns all rows."""
-    report = settings.report.model_copy(update={"list_limit": 5})
+    """Above the limit, a note has the number of rows that are not in the file and the command that prints all rows."""
+    report = settings.report.model_copy(update={"list_limit": 10})
     cut = read(report_of(settings.model_copy(update={"report": report}), tmp_path).read_text(encoding="utf-8"))
-    assert len(cut.rows("keys")) == 5
-    notes = {note.text for note in cut.all("p", class_="cut")}
-    (note,) = [note for note in notes if " keys are not shown" in note and "FROM keys" in note]
-    total = number(re.findall(r"of ([\d,]+) keys", note)[0])
-    assert note.startswith(f"{total - 5} of {total} keys are not shown (the table shows 5")
-    queries = [query for note in notes for query in re.findall(r'kmsledger sql "(.*?)"', note)]
+    assert len(cut.rows("keys")) == len(cut.data("keys")) == 10
     with connect(settings.report.mart) as mart:
-        assert len(mart.execute("SELECT * FROM keys").fetchall()) == total
-        for query in queries:
+        ((total,),) = mart.execute("SELECT count(*) FROM keys").fetchall()
+        (note,) = cut.one("section", id="keys").all("p", class_="cut")
+        assert note.text.startswith(f"{total - 10} of {total} keys are not in this file, the least important.")
+        commands = [code.text for note in cut.all("p", class_="cut") for code in note.all("code")]
+        assert len(commands) > 3
+        for command in commands:
+            program, name, query = shlex.split(command)
+            assert (program, name) == ("kmsledger", "sql")
             assert mart.execute(query).fetchall(), query
-    test_every_link_leads_somewhere(cut)
 
 
 @pytest.fixture(scope="module")
@@ -278,10 +288,10 @@ def test_quiet_behind_gaps_is_not_calm(make_settings: Make) -> None:
 
 def test_a_key_that_is_not_in_the_ledger_is_named(page: Node) -> None:
     """A resource whose key was not crawled, or does not exist, is listed with the account of the key."""
-    rows = page.rows("protects")
+    rows = page.rows("dependents")
     stranger = row_with(rows, "shop-partner")
-    assert stranger.cells[1] == f"{STRANGER}{IRELAND}"
+    assert stranger.cells[1] == f"{STRANGER} {IRELAND}"
     assert stranger.cells[2] == "Key not crawled"
     lost = row_with(rows, "shop/old")
-    assert lost.cells[1] == f"Shop {SHOP}{IRELAND}"
+    assert lost.cells[1] == f"Shop {SHOP} {IRELAND}"
     assert lost.cells[2] == "Key does not exist"

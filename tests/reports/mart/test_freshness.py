@@ -66,6 +66,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunMart, RunMart]:
     world.gap(SHOP, IRELAND, "kms:ListGrants", partly, "key_policy")
     world.gap(SHOP, IRELAND, "kms:DescribeKey", again)
     world.gap(SHOP, IRELAND, "rds:DescribeDBInstances")
+    world.gap(SHOP, "global", "s3:ListAllMyBuckets", "arn:aws:s3:::tags-denied", "invalid_response")
     world.outcomes[SHOP, PARIS] = ("failed", "the endpoint could not be reached")
     return first, crawl()
 
@@ -86,7 +87,7 @@ def test_what_was_never_read_is_unknown(runs: tuple[RunMart, RunMart]) -> None:
 
 
 def test_a_gap_marks_the_facts_of_its_operation_only(runs: tuple[RunMart, RunMart]) -> None:
-    """A key is stale without DescribeKey, not without ListGrants; a listing that failed marks each of its resources."""
+    """A key is stale without DescribeKey, not without ListGrants; a failed listing marks its resources, an invalid entry one."""
     _, second = runs
     last_known = " This is the last known state."
     assert {name: freshness for name, freshness, *_ in second["keys"]} == {
@@ -102,8 +103,8 @@ def test_a_gap_marks_the_facts_of_its_operation_only(runs: tuple[RunMart, RunMar
     assert {name for name, note in second["policy_notes"] if note} == {"unreachable"}
     assert {name for name, freshness in second["paths"] if freshness == "stale"} == {"unreachable"}
     for view in ("resources", "encryption"):
-        assert {row[0] for row in second[view] if row[1] == "stale"} == {"database", "unreachable"}, view
-    assert {row[0] for row in second["uses"] if row[1] == "stale"} == {"database"}
+        assert {row[0] for row in second[view] if row[1] == "stale"} == {"database", "unreachable", "tags-denied"}, view
+    assert {row[0] for row in second["uses"] if row[1] == "stale"} == {"database", "tags-denied"}
 
 
 def test_grants_are_unknown_without_a_complete_listing(runs: tuple[RunMart, RunMart]) -> None:

@@ -19,7 +19,7 @@ KEYS = (
     "custom_key_store_id rotation_status rotation_reason rotation_period_days next_rotation_at last_rotated_at "
     "last_used_at last_used_operation last_use last_use_reason last_use_polled_at last_use_reported_at "
     "last_use_tracked_since grants dependent_resources tags policy_known delegates_to_iam freshness "
-    "denied_actions first_seen_run current_version_since last_seen_run"
+    "denied_actions failure_causes first_seen_run current_version_since last_seen_run"
 )
 CONTRACT = {
     "runs": "run_id started_at finished_at status version caller_arn partition organization_id "
@@ -81,7 +81,8 @@ CONTRACT = {
     "account_regions": "account_region account_id region outcome skip_reason cause_text since consecutive_runs",
     "internal.alias_targets": "alias_arn alias_name account_id region target_key_arn target key_state deletion_date",
     "iam_accounts": "account_id account_name freshness reason users roles groups",
-    "internal.key_unknowns": "key_arn account_id region denied_actions last_known denied_resource_actions",
+    "internal.pending_deletions": "key_arn in_use unknown_reason message",
+    "internal.key_unknowns": "key_arn account_id region denied_actions last_known unread_resources",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
     "attached_policies inline_policies groups tags trusted_principals trust_policy since",
     "iam_policies": "principal_arn account_id source group_arn policy_arn policy_name default_version policy received "

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from models.settings import Settings
 from models.settings.report import ReportSettings
 from reports.mart.build import DraftMart, mart_builder
 from reports.mart.connection import connect
+from reports.mart.internal_schema import create_schema
 from reports.pipeline import refresh
 from reports.rules.framework_loader import controls_by_rule
 from reports.rules.lint import check_branches, check_sources
@@ -33,6 +35,28 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     WHEN length(description) >= CAST($least AS INTEGER) THEN pass('It is described.') END AS verdict
 FROM keys
 """
+
+
+@pytest.mark.parametrize("rule_id", ["secret-cross-account", "secret-cross-account-managed-key", "secret-public"])
+@pytest.mark.parametrize("organization", ["[]", "['Shop']"])
+def test_a_secret_whose_policy_is_unknown_passes_no_rule(rule_id: str, organization: str) -> None:
+    """Whatever the view lists beside a policy that was not read, the result is unknown."""
+    (rule,) = [rule for rule in load_rules(Settings()) if rule.rule_id == rule_id]
+    with duckdb.connect() as duck:
+        create_schema(duck)
+        duck.execute(
+            "CREATE TABLE internal.secret_readers AS SELECT 'arn' AS resource_arn, '1' AS account_id, 'r' AS region, "
+            "NULL::TIMESTAMP AS deletion_at, NULL::BOOLEAN AS has_policy, NULL::VARCHAR AS unevaluated_reason, false AS denies, "
+            f"false AS is_public, false AS possibly_public, {organization}::VARCHAR[] AS organization, "
+            "[]::VARCHAR[] AS parties, []::VARCHAR[] AS external, []::VARCHAR[] AS unknown, 'current' AS freshness"
+        )
+        duck.execute(
+            "CREATE TABLE resource_keys AS SELECT 'arn' AS resource_arn, 'AWS::SecretsManager::Secret' AS resource_type, "
+            "0 AS position, 'key' AS key_arn, 'alias/x' AS key_alias, 'key' AS raw_value, 'customer' AS key_class, "
+            "NULL::VARCHAR AS reason"
+        )
+        verdict = duck.execute(f"SELECT verdict.status FROM ({rule.query})", dict(rule.parameters) or None).fetchone()
+    assert verdict in {("unknown",), (None,)}
 
 
 def own(folder: Path, text: str = RULE, name: str = "own-rule.sql", **rules: Any) -> Settings:
@@ -356,7 +380,7 @@ def test_no_rule_starts_after_a_failure(small_mart: DraftMart) -> None:
     texts[0] = texts[0].replace("description IS NULL", "nothing IS NULL")
     with pytest.raises(RuleError, match="own-000 failed"):
         evaluate_rules(small_mart.duck, small_mart.as_of, [parse_rule("own.sql", text) for text in texts])
-    [(finished,)] = small_mart.duck.execute("SELECT count(DISTINCT rule_id) FROM memory.main.result_count").fetchall()
+    [(finished,)] = small_mart.duck.execute("SELECT count(DISTINCT rule_id) FROM memory.main.result").fetchall()
     assert finished < 39
 
 

@@ -233,9 +233,15 @@ def test_unusable_keys(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> Non
         "fine": ("pass", "The key can be used."),
         "closed": (
             "unknown",
-            "The key is in state Disabled. No crawled resource uses it, but its grants could not be read.",
+            (
+                "The key is in state Disabled. No crawled resource uses it, but its grants could not be read "
+                "(kms:ListGrants: access was denied without a reason)."
+            ),
         ),
-        "dark": ("unknown", "The state of the key could not be read (denied: kms:DescribeKey)."),
+        "dark": (
+            "unknown",
+            "The state of the key could not be read (kms:DescribeKey: access was denied without a reason).",
+        ),
         "managed": ("not_applicable", "AWS manages this key; it cannot be disabled or deleted."),
     }
 
@@ -271,7 +277,7 @@ def test_rotation(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     world.key(SHOP, IRELAND, "disabled", state="Disabled", rotation="disabled")
     world.key(SHOP, IRELAND, "managed", manager="AWS", rotation="unknown")
     denied = world.key(SHOP, IRELAND, "denied", rotation="unknown")
-    world.gap(SHOP, IRELAND, "kms:GetKeyRotationStatus", denied)
+    world.gap(SHOP, IRELAND, "kms:GetKeyRotationStatus", denied, "throttled")
     dark = world.key(SHOP, IRELAND, "dark")
     del world.facts[KeyMetadata][dark,]
     world.gap(SHOP, IRELAND, "kms:DescribeKey", dark)
@@ -282,8 +288,14 @@ def test_rotation(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
         "imported": ("not_applicable", "KMS cannot rotate key material of origin EXTERNAL automatically."),
         "disabled": ("not_applicable", "The key is in state Disabled, so it does not rotate."),
         "managed": ("not_applicable", "AWS manages this key and its rotation."),
-        "denied": ("unknown", "Its rotation status could not be read (denied: kms:GetKeyRotationStatus)."),
-        "dark": ("unknown", "The key could not be described (denied: kms:DescribeKey)."),
+        "denied": (
+            "unknown",
+            (
+                "Its rotation status could not be read (kms:GetKeyRotationStatus: AWS throttled the request until the retries "
+                "were exhausted)."
+            ),
+        ),
+        "dark": ("unknown", "The key could not be described (kms:DescribeKey: access was denied without a reason)."),
     }
 
 

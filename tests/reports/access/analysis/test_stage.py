@@ -75,6 +75,7 @@ def test_grant_to_a_foreign_account_is_external_access(world: LedgerBuilder, que
         shared,
         "ab" * 32,
         grantee_principal=f"arn:aws:iam::{STRANGER}:root",
+        operations='["Decrypt","DescribeKey"]',
         constraints='{"EncryptionContextSubset":{"tenant":"one","zone":"x"},"SourceArn":"arn:aws:sns:x"}',
     )
     world.crawl()
@@ -82,12 +83,33 @@ def test_grant_to_a_foreign_account_is_external_access(world: LedgerBuilder, que
         "SELECT principal_account, path, source_id, operations, conditions, needs_iam, message FROM internal.key_access "
         "WHERE access = 'external'"
     )
-    conditions = "encryption context tenant=one, zone=x; only for arn:aws:sns:x"
-    assert row[:6] == (STRANGER, "grant", "ab" * 32, ["kms:Decrypt", "kms:GenerateDataKey"], conditions, True)
+    conditions = "encryption context tenant=one, zone=x; only for arn:aws:sns:x; DescribeKey without encryption context"
+    assert row[:6] == (STRANGER, "grant", "ab" * 32, ["kms:Decrypt", "kms:DescribeKey"], conditions, True)
     assert row[6] == (
-        f"Account {STRANGER} can kms:Decrypt, kms:GenerateDataKey through grant {'ab' * 32}, "
+        f"Account {STRANGER} can kms:Decrypt, kms:DescribeKey through grant {'ab' * 32}, "
         f"if its own IAM policies allow it, {conditions}."
     )
+
+
+def test_a_service_that_acts_for_a_foreign_account_needs_no_iam(world: LedgerBuilder, query: Query) -> None:
+    """Its requests are those of a service principal, which IAM policies of the foreign account do not limit."""
+    foreign = {"StringEquals": {"aws:SourceAccount": STRANGER}}
+    service = {
+        "Sid": "Service",
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "kms:Decrypt",
+    }
+    key(world, 1, service | {"Resource": "*", "Condition": foreign}, allow("Any", "*", "kms:Decrypt", **foreign))
+    key(world, 2, allow("Named", f"arn:aws:iam::{STRANGER}:role/x", "kms:Decrypt"))
+    world.crawl()
+    assert query(
+        "SELECT source_id, needs_iam FROM internal.key_access WHERE access = 'external' ORDER BY source_id"
+    ) == [
+        ("Any", False),
+        ("Named", True),
+        ("Service", False),
+    ]
 
 
 def test_everyone_is_public_only_without_restrictions(world: LedgerBuilder, query: Query) -> None:

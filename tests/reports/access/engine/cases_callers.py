@@ -474,4 +474,35 @@ CASES = [
         ],
         [f"organization {root(SISTER)} {SISTER} =Decrypt | only the root user"],
     ),
+    Case(
+        "session-of-a-role-with-a-path",
+        "IAM user guide: aws:PrincipalArn of a session is the ARN of its role, with the path that the session's ARN lacks",
+        [
+            allow(
+                aws(SESSION), "kms:Decrypt", {"ArnEquals": {"aws:PrincipalArn": f"arn:aws:iam::{OWNER}:role/team/app"}}
+            )
+        ],
+        [f"owner_direct {SESSION} {OWNER} =Decrypt | only as arn:aws:iam::{OWNER}:role/team/app"],
+    ),
+    Case(
+        "session-of-a-role-with-another-name",
+        "IAM user guide: aws:PrincipalArn of a session is the ARN of its role",
+        [
+            allow(
+                aws(SESSION),
+                "kms:Decrypt",
+                {"ArnLike": {"aws:PrincipalArn": f"arn:aws:iam::{OWNER}:role/team/application"}},
+            )
+        ],
+        [],
+    ),
+    Case(
+        "session-of-a-role-whose-path-a-deny-exempts",
+        "IAM user guide: aws:PrincipalArn of a session is the ARN of its role, with the path that the session's ARN lacks",
+        [
+            allow(aws(SESSION)),
+            deny("*", "kms:*", {"ArnNotLike": {"aws:PrincipalArn": f"arn:aws:iam::{OWNER}:role/team/*"}}, Sid="Team"),
+        ],
+        [f"owner_direct {SESSION} {OWNER} =Decrypt"],
+    ),
 ]

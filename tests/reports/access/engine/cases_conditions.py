@@ -31,6 +31,7 @@ OURS = [f"owner_direct * {OWNER} =Decrypt"]
 MEMBERS = ["organization * - =Decrypt", f"owner_direct * {OWNER} =Decrypt"]
 FOREIGN = "o-foreign111"
 UNKNOWN = ["unknown * - =Decrypt"]
+OF_SNS = [f"{access} sns.amazonaws.com -" for access in ("aws_service", "external")]
 
 
 def case(name: str, rule: str, when: object, expect: list[str], **more: object) -> Case:
@@ -895,5 +896,26 @@ CASES = [
             )
         ],
         [f"owner_direct {APP} {OWNER} =CreateGrant,Decrypt"],
+    ),
+    *(
+        Case(
+            f"values-outside-{name}",
+            "IAM user guide: StringNotLike and Null; a value that matches no pattern satisfies both",
+            [allow(principal, when={"Null": {key: "false"}, "StringNotLike": {key: patterns}})],
+            expect,
+        )
+        for name, principal, key, patterns, expect in (
+            ("tags", "*", "aws:PrincipalTag/team", ["o*", "x*"], PUBLIC),
+            ("every-tag", "*", "aws:PrincipalTag/team", ["o*", "*"], []),
+            ("services", "*", "kms:ViaService", ["o*"], ["public_via_service * -", f"owner_direct * {OWNER}"]),
+            ("source-accounts", service("sns.amazonaws.com"), "aws:SourceAccount", "9*", OF_SNS),
+            (
+                "source-arns",
+                service("sns.amazonaws.com"),
+                "aws:SourceArn",
+                "arn:aws:sns:us-east-1:9*",
+                OF_SNS,
+            ),
+        )
     ),
 ]

@@ -133,6 +133,37 @@ CASES = [
         [f"owner_direct {APP} {OWNER} =DescribeKey | nothing"],
     ),
     GrantCase(
+        "grant-constraint-on-some-operations",
+        f"{GRANTS}: constraints do not apply to DescribeKey and RetireGrant; created grants must have them (GrantConstraints)",
+        {
+            "grantee_principal": APP,
+            "operations": ["CreateGrant", "Decrypt", "DescribeKey", "RetireGrant"],
+            "constraints": VOLUME,
+        },
+        [
+            (
+                f"owner_direct {APP} {OWNER} =CreateGrant,Decrypt,DescribeKey,RetireGrant "
+                "| encryption context aws:ebs:id=vol-1; DescribeKey and RetireGrant without encryption context"
+            )
+        ],
+    ),
+    GrantCase(
+        "grant-two-constraints",
+        f"{MODEL}: SourceArn does not apply to RetireGrant",
+        {
+            "grantee_service_principal": RDS,
+            "operations": ["Decrypt", "DescribeKey", "RetireGrant"],
+            "constraints": {**VOLUME, "SourceArn": f"arn:aws:rds:eu-west-1:{OWNER}:db:d"},
+        },
+        [
+            (
+                f"aws_service {RDS} - =Decrypt,DescribeKey,RetireGrant | encryption context aws:ebs:id=vol-1; "
+                f"only for arn:aws:rds:eu-west-1:{OWNER}:db:d; DescribeKey and RetireGrant without encryption context; "
+                "RetireGrant for any source"
+            ),
+        ],
+    ),
+    GrantCase(
         "grant-constraint-null",
         MODEL,
         {"grantee_principal": APP, "constraints": "{}"},

@@ -6,6 +6,7 @@ regular expressions, sets of identities are numbers with a bit for each identity
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
 import re
 from collections.abc import Iterable, Mapping
@@ -20,7 +21,7 @@ ACCOUNTS = ["".join(digits) for digits in itertools.product("129", repeat=2)]
 KNOWN = (OWNER, SISTER, OUTSIDER, OTHER)
 """The accounts that are callers of their own; all others are strangers."""
 NAMES = ["".join(letters) for length in (1, 2, 3) for letters in itertools.product("abx", repeat=length)]
-PATHS = ["".join(letters) for letters in itertools.product("abx", "/", "abx")]
+PATHS = ["".join(letters) for letters in itertools.product("abx", "/", ["a", "b", "x", "ab", "bb"])]
 SESSIONS = ["aa", "bb", "xx"]
 Request = Mapping[str, str | tuple[str, ...] | None]
 
@@ -47,8 +48,8 @@ def universe() -> Universe:
                 user, role = f"arn:aws:iam::{account}:user/{name}", f"arn:aws:iam::{account}:role/{name}"
                 rows.append((user, "User", user, "AIDAXXXXXXXXXXXX", name.rpartition("/")[2]))
                 for session in SESSIONS:
-                    # A session's ARN does not contain its role's path: here, statements name sessions of roles without one.
-                    arn = f"arn:aws:sts::{account}:assumed-role/{name.replace('/', '.')}/{session}"
+                    # A session's ARN does not contain the path of its role.
+                    arn = f"arn:aws:sts::{account}:assumed-role/{name.rpartition('/')[2]}/{session}"
                     rows.append((arn, "AssumedRole", role, f"AROAXXXXXXXXXXXX:{session}", None))
             for name in NAMES[3:]:
                 arn = f"arn:aws:sts::{account}:federated-user/{name}"
@@ -197,6 +198,33 @@ def conditions(statement: Mapping[str, Any]) -> list[tuple[str, str, list[str]]]
     ]
 
 
+def _impossible(policy: list[dict[str, Any]]) -> int:
+    """Return the sessions whose role would have the name of a listed role in its account, and another path."""
+    impossible = 0
+    for statement in policy:
+        for listed in _listed(statement.get("Principal") or statement["NotPrincipal"]):
+            if ":role/" in listed:
+                impossible |= _sessions_of_other_paths(listed)
+    return impossible
+
+
+@cache
+def _sessions_of_other_paths(role: str) -> int:
+    account, name = role.split(":")[4], role.rpartition("/")[2]
+    roles = _identities_by("aws:principalarn")
+    same_name = (arn for arn in roles if arn and f":{account}:role/" in arn and arn.rpartition("/")[2] == name)
+    return reduce(or_, (roles[arn] for arn in same_name if arn != role), 0)
+
+
+def about(policy: list[dict[str, Any]], operation: str) -> list[dict[str, Any]]:
+    """Return the statements whose Action or NotAction includes an operation."""
+    return [
+        statement
+        for statement in policy
+        if fnmatch.fnmatchcase(operation, statement.get("Action") or statement["NotAction"]) is ("Action" in statement)
+    ]
+
+
 def allowed(policy: list[dict[str, Any]], context: Request) -> int:
     """Return the identities that the policy allows a request with this context, besides their own keys."""
     allows = denies = 0
@@ -211,7 +239,19 @@ def allowed(policy: list[dict[str, Any]], context: Request) -> int:
             allows |= mask
         else:
             denies |= mask
-    return allows & ~denies
+    return allows & ~denies & ~_impossible(policy)
+
+
+def allows_service(policy: list[dict[str, Any]], service: str, request: Request) -> bool:
+    """Whether the policy allows a request of an AWS service."""
+    effects = set()
+    for statement in policy:
+        principal = statement.get("Principal", "*")
+        if (principal == "*" or service in principal.get("Service", ())) and all(
+            holds(operator, key, values, request) for operator, key, values in conditions(statement)
+        ):
+            effects.add(statement["Effect"])
+    return effects == {"Allow"}
 
 
 def allows_request(policy: list[dict[str, Any]], arn: str, account: str, request: Request) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from reports.access.engine.grant_analysis import analyse_grant
+from reports.access.engine.model import Access
 from reports.access.engine.policy_analysis import analyse_policy
 from tests.reports.access.engine import (
     cases_callers,
@@ -14,7 +18,19 @@ from tests.reports.access.engine import (
     cases_grants,
     cases_principals,
 )
-from tests.reports.access.engine.cases import Case, GrantCase, check, grant_of, policy_of
+from tests.reports.access.engine.cases import (
+    FACTS,
+    ORGANIZATION,
+    OUTSIDER,
+    Case,
+    GrantCase,
+    allow,
+    check,
+    grant_of,
+    policy_of,
+    root,
+    service,
+)
 
 POLICIES: list[Case] = [
     *cases_principals.CASES,
@@ -57,3 +73,21 @@ def test_grant_gives_exactly_the_expected_access(case: GrantCase) -> None:
     for verdict in verdicts:
         assert bool(verdict.reason) == (verdict.access == "unknown")
         assert verdict.message.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("principal", "name"),
+    [
+        (service("sns.amazonaws.com"), "The AWS service sns.amazonaws.com"),
+        (service("sns.amazonaws.com.cn"), "The AWS service sns.amazonaws.com.cn"),
+        ("*", "An AWS service"),
+    ],
+)
+def test_a_service_needs_no_iam_policy_of_the_account_that_it_acts_for(principal: Any, name: str) -> None:
+    """IAM policies do not apply to service principals (IAM user guide: policy evaluation logic, service principals)."""
+    statement = allow(principal, when={"StringEquals": {"aws:SourceAccount": OUTSIDER}})
+    verdicts = analyse_policy(policy_of([statement]), FACTS, ORGANIZATION).verdicts
+    (verdict,) = [verdict for verdict in verdicts if verdict.account == OUTSIDER]
+    assert (verdict.access, verdict.needs_iam) == (Access.EXTERNAL, False)
+    assert verdict.message.startswith(f"{name} on behalf of {OUTSIDER} can kms:Decrypt through statement #0")
+    assert replace(verdict, principal=root(OUTSIDER), conditions="").needs_iam

@@ -1,0 +1,45 @@
+-- Keys by the number of dependents, with the resources; a key that is not in the ledger has its class as state.
+WITH listed AS (
+    SELECT key_arn, count(DISTINCT resource_arn) AS resources, min(key_class) AS key_class, count(*) AS known
+    FROM resource_keys
+    WHERE key_arn IS NOT NULL
+    GROUP BY key_arn
+    ORDER BY resources DESC, key_arn
+    LIMIT $limit
+),
+counted AS (
+    SELECT key_arn, string_agg(resources || ' ' || coalesce($services[service], service), ', ' ORDER BY resources DESC, service) AS services
+    FROM (
+        SELECT key_arn, service, count(DISTINCT resource_arn) AS resources
+        FROM resource_keys SEMI JOIN listed USING (key_arn)
+        GROUP BY key_arn, service
+    )
+    GROUP BY key_arn
+),
+named AS (
+    SELECT key_arn, list([
+        coalesce($services[service], service),
+        coalesce(resource_name, resource_arn) || CASE WHEN freshness = 'stale' THEN ' (last known)' ELSE '' END, role,
+        coalesce(account_name, account_id, 'no account') || coalesce(', ' || region, '')
+    ] ORDER BY service, resource_name, resource_arn, role)[1:$nested] AS uses
+    FROM resource_keys SEMI JOIN listed USING (key_arn)
+    GROUP BY key_arn
+)
+SELECT d.key_arn, k.key_arn AS known_arn, coalesce(k.alias, k.key_id, d.key_arn) AS name,
+    coalesce(a.name, split_part(d.key_arn, ':', 5)) AS account, split_part(d.key_arn, ':', 5) AS account_id,
+    a.account_id AS known_account,
+    split_part(d.key_arn, ':', 4) AS region,
+    CASE WHEN k.key_id IS NULL THEN d.key_class ELSE k.state END AS state,
+    CASE WHEN k.days_to_deletion < 0 THEN -k.days_to_deletion || ' days ago' WHEN k.days_to_deletion = 0 THEN 'today'
+        WHEN k.days_to_deletion = 1 THEN 'tomorrow' ELSE 'in ' || k.days_to_deletion || ' days' END AS deletion,
+    counted.services, d.resources,
+    d.known || CASE WHEN d.known = 1 THEN ' reference' ELSE ' references' END AS summary,
+    named.uses,
+    nullif(greatest(d.known - $nested, 0), 0) AS uses_more,
+    (SELECT count(DISTINCT key_arn) FROM resource_keys WHERE key_arn IS NOT NULL) AS total
+FROM listed AS d
+JOIN counted USING (key_arn)
+JOIN named USING (key_arn)
+LEFT JOIN keys AS k USING (key_arn)
+LEFT JOIN accounts AS a ON a.account_id = split_part(d.key_arn, ':', 5)
+ORDER BY d.resources DESC, d.key_arn

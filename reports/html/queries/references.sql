@@ -1,0 +1,15 @@
+-- The references of resources to keys, problematic key classes first.
+SELECT u.resource_name, u.resource_arn, CASE WHEN u.freshness = 'stale' THEN 'last known' END AS stale, 
+    coalesce($services[u.service], u.service) AS service, coalesce(u.account_name, u.account_id, 'no account') AS account, u.account_id, u.region, u.role, u.key_class,
+    u.key_alias AS key_name, k.key_arn AS known_arn, coalesce(u.key_arn, u.raw_value) AS key_value,
+    nullif(u.key_state, 'Enabled') AS key_state,
+    coalesce(u.reason, CASE WHEN u.key_arn IS NULL AND u.raw_value IS NULL THEN $notes[u.key_class] END) AS reason,
+    (SELECT count(*) FROM resource_keys) AS total
+FROM resource_keys AS u
+LEFT JOIN keys AS k ON k.key_arn = u.key_arn
+ORDER BY
+    list_position(
+        ['dangling', 'unknown', 'not_crawled', 'none', 'aws_owned', 'aws_managed', 'customer'], u.key_class
+    ),
+    u.service, u.account_name, u.account_id, u.region, u.resource_name, u.resource_arn, u.role, u.position
+LIMIT $limit
