@@ -160,7 +160,8 @@ def _dependents(row: Row) -> str:
         parts.append(counted(grants, "grant"))
     parts += vendors
     if not parts:
-        return "Nothing is known to depend on it" + (", but its grants are unknown." if row["grants"] is None else ".")
+        text = "Nothing is known to depend on it" + (", but its grants are unknown." if row["grants"] is None else ".")
+        return text + (f" It was last used on {date(row['last_used_at'])}." if row["last_used_at"] else "")
     names = f": {_examples(row['names'], resources)}" if resources and row["names"] else ""
     verb = "depends" if row["affected"] == 1 else "depend"
     expiry = row["key_state"] == "Enabled" or row["deadline"] == row["deletion_date"]
@@ -173,7 +174,10 @@ def _unused_keys(row: Row, state: str) -> Words:
     when = ""
     if row["deadline"]:
         when = f"{' ' if one else ', the first '}{_when(row['days_left'], row['deadline'])}"
-    title = f"{counted(row['affected'], 'key')} that nothing is known to use {singular if one else plural}{when}."
+    keys, verb = counted(row["affected"], "key"), singular if one else plural
+    title = f"{keys} that nothing is known to use {verb}{when}."
+    if not row["failed"]:
+        title = f"{keys} {verb}{when}; whether something uses {'it' if one else 'them'} is unknown."
     action = "Cancel the deletions that are not intended; waive the findings of the others."
     if state not in {"PendingDeletion", "PendingReplicaDeletion"}:
         action = "Check whether the data that these keys encrypted is still needed."

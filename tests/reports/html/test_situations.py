@@ -28,7 +28,8 @@ ROW: dict[str, Any] = {
     "account_ids": ["111122223333"], "account_name": "Shop", "region": "eu-west-1", "owners": [], "failed": 1, "unknown": 0,
     "evidence": [{"rule_id": "r", "title": "Rule", "severity": "critical", "failed": 1, "unknown": 0}],
     "main": {"arn": ARN, "name": "alias/orders", "reason": "The reason."}, "noun": "key", "fix": "Fix it.", "services": [],
-    "databases": [], "changes": [], "profiles": [], "deletion_date": None, "freshness": "current", "custom_key_store_id": None,
+    "databases": [], "changes": [], "profiles": [],
+    "deletion_date": None, "freshness": "current", "custom_key_store_id": None, "last_used_at": None,
     "days_left": None, "days_to_deletion": None, "anchor": "abc",
 }  # fmt: skip
 DELETED = {
@@ -95,6 +96,16 @@ def words(**changes: Any) -> Situations:
             GROUP | {"key_state": "PendingDeletion", "deadline": DATE, "days_left": 2, "affected": 4, "names": list("abcd")},
             "4 keys that nothing is known to use will be deleted, the first in 2 days, on 2026-12-24.",
             "Affected: a, b, c and 1 more.",
+        ),
+        (
+            GROUP | {"key_state": "PendingDeletion", "deadline": DATE, "days_left": 2, "failed": 0},
+            "1 key will be deleted in 2 days, on 2026-12-24; whether something uses it is unknown.",
+            "Affected: a.",
+        ),
+        (
+            {"last_used_at": DATE},
+            "Key alias/orders is disabled.",
+            "Nothing is known to depend on it. It was last used on 2026-12-24.",
         ),
         (
             GROUP | {"kind": "access", "parties": ["account 1"], "evidence": evidence("key-external-access")},
