@@ -20,6 +20,11 @@ COMMAND: Final = "kmsledger cookbook situations"
 """The command that lists all situations."""
 
 _EXCESS: Final = frozenset({"vendor-over-shared", "key-external-create-grant"})
+_UNINTENDED: Final = frozenset({
+    "grant-external", "key-external-access", "key-policy-public", "key-public-via-service", "secret-cross-account",
+    "secret-public",
+})  # fmt: skip
+"""Rules that a party violates by having any access."""
 _DEVIATIONS: Final = frozenset({"vendor-profile", "vendor-external-id"})
 _UNREAD: Final = frozenset({"account-not-crawled", "region-not-read"})
 _STATES: Final = {
@@ -210,12 +215,12 @@ def _access(row: Row) -> Words:
     has = "has" if len(row["parties"]) == 1 else "have"
     it_needs = "it needs" if len(row["parties"]) == 1 else "they need"
     count = counted(row["affected"], row["noun"])
-    if rules <= {"vendor-access-new"}:
-        title = f"{party} gained access to {count}."
-    elif rules <= {*_EXCESS, "vendor-access-new"}:
+    if rules & _UNINTENDED:
+        title = f"{party} {has} access to {count}."
+    elif rules & _EXCESS:
         title = f"{party} {has} more access than {it_needs} to {count}."
     else:
-        title = f"{party} {has} access to {count}."
+        title = f"{party} gained access to {count}."
     if "vendor-over-shared" in rules:
         action = "Replace the statements of the vendor with those that the check prints."
         return title, _affected(row), action, [_check(row)], "vendors"

@@ -48,6 +48,7 @@ def evidence(*rules: str, failed: int = 1, unknown: int = 0) -> list[dict[str, A
     ]
 
 
+EXCESS = evidence("vendor-over-shared", "vendor-profile")
 BLOCKED = [*evidence("vendor-key-usable", failed=2), *evidence("vendor-profile")]
 
 
@@ -113,7 +114,7 @@ def words(**changes: Any) -> Situations:
             "Affected: a.",
         ),
         (
-            GROUP | {"kind": "access", "parties": ["A", "B"], "evidence": evidence("vendor-over-shared"), "affected": 2},
+            GROUP | {"kind": "access", "parties": ["A", "B"], "evidence": EXCESS, "affected": 2},
             "A and B have more access than they need to 2 keys.",
             "Affected: a and 1 more.",
         ),
