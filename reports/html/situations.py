@@ -20,6 +20,11 @@ COMMAND: Final = "kmsledger cookbook situations"
 """The command that lists all situations."""
 
 _EXCESS: Final = frozenset({"vendor-over-shared", "key-external-create-grant"})
+_UNINTENDED: Final = frozenset({
+    "grant-external", "key-external-access", "key-policy-public", "key-public-via-service", "secret-cross-account",
+    "secret-public",
+})  # fmt: skip
+"""Rules that a party violates by having any access."""
 _DEVIATIONS: Final = frozenset({"vendor-profile", "vendor-external-id"})
 _UNREAD: Final = frozenset({"account-not-crawled", "region-not-read"})
 _STATES: Final = {
@@ -160,7 +165,8 @@ def _dependents(row: Row) -> str:
         parts.append(counted(grants, "grant"))
     parts += vendors
     if not parts:
-        return "Nothing is known to depend on it" + (", but its grants are unknown." if row["grants"] is None else ".")
+        text = "Nothing is known to depend on it" + (", but its grants are unknown." if row["grants"] is None else ".")
+        return text + (f" It was last used on {date(row['last_used_at'])}." if row["last_used_at"] else "")
     names = f": {_examples(row['names'], resources)}" if resources and row["names"] else ""
     verb = "depends" if row["affected"] == 1 else "depend"
     expiry = row["key_state"] == "Enabled" or row["deadline"] == row["deletion_date"]
@@ -173,7 +179,10 @@ def _unused_keys(row: Row, state: str) -> Words:
     when = ""
     if row["deadline"]:
         when = f"{' ' if one else ', the first '}{_when(row['days_left'], row['deadline'])}"
-    title = f"{counted(row['affected'], 'key')} that nothing is known to use {singular if one else plural}{when}."
+    keys, verb = counted(row["affected"], "key"), singular if one else plural
+    title = f"{keys} that nothing is known to use {verb}{when}."
+    if not row["failed"]:
+        title = f"{keys} {verb}{when}; whether something uses {'it' if one else 'them'} is unknown."
     action = "Cancel the deletions that are not intended; waive the findings of the others."
     if state not in {"PendingDeletion", "PendingReplicaDeletion"}:
         action = "Check whether the data that these keys encrypted is still needed."
@@ -206,12 +215,12 @@ def _access(row: Row) -> Words:
     has = "has" if len(row["parties"]) == 1 else "have"
     it_needs = "it needs" if len(row["parties"]) == 1 else "they need"
     count = counted(row["affected"], row["noun"])
-    if rules <= {"vendor-access-new"}:
-        title = f"{party} gained access to {count}."
-    elif rules <= {*_EXCESS, "vendor-access-new"}:
+    if rules & _UNINTENDED:
+        title = f"{party} {has} access to {count}."
+    elif rules & _EXCESS:
         title = f"{party} {has} more access than {it_needs} to {count}."
     else:
-        title = f"{party} {has} access to {count}."
+        title = f"{party} gained access to {count}."
     if "vendor-over-shared" in rules:
         action = "Replace the statements of the vendor with those that the check prints."
         return title, _affected(row), action, [_check(row)], "vendors"

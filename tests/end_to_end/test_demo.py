@@ -10,12 +10,15 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from reports.mart.connection import connect
 from tests import command
+from tests.reports.situation_organization import broken_rules
 
 pytestmark = pytest.mark.deep
 
@@ -125,12 +128,35 @@ def test_diff_prints_the_same_messages(demo: Demo) -> None:
         assert sentence.split(" in northwind")[0].rstrip(".") in printed
 
 
-def test_one_mail_is_sent_with_the_report(demo: Demo) -> None:
-    """There is one message, with the report attached."""
+def mail_of(demo: Demo) -> EmailMessage:
     (kept,) = (demo.directory / "mail").glob("*.eml")
     message = email.message_from_bytes(kept.read_bytes(), policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+def test_one_mail_is_sent_with_the_report(demo: Demo) -> None:
+    """There is one message, with the report attached; its subject says what matters."""
+    message = mail_of(demo)
     (attached,) = message.iter_attachments()
     assert attached.get_filename() == "kmsledger-overview-run2.html"
+    assert "2 keys will be deleted within 7 days · " in message["Subject"]
+
+
+def test_each_cause_is_named_once(demo: Demo) -> None:
+    """A key that will be deleted is one situation with all that depends on it, and one entry of the mail's ten."""
+    with connect(demo.directory / "kmsledger.duckdb") as mart:
+        assert broken_rules(mart) == []
+    [archive] = demo.sql(
+        "SELECT affected, parties, len(rules) AS rules FROM situations WHERE key_alias = 'alias/scan-archive'"
+    )
+    assert archive == {"affected": 3, "parties": ["Checkmarx"], "rules": 6}
+    body = mail_of(demo).get_body(("plain",))
+    assert body is not None
+    text, _, rest = body.get_content().partition("New findings")
+    assert text.count("* [") == 10
+    assert text.count("alias/scan-archive") == 1
+    assert "alias/scan-archive" not in rest
 
 
 def test_the_output_lists_the_results(demo: Demo) -> None:

@@ -3,14 +3,14 @@
 WITH change AS (
     SELECT *,
         event_type = 'deletion_scheduled' AND key_arn IN (
-            SELECT key_arn FROM keys WHERE state = 'PendingDeletion' AND dependent_resources = 0 AND grants = 0
+            SELECT key_arn FROM internal.pending_deletions SEMI JOIN (FROM keys WHERE grants = 0) USING (key_arn) WHERE in_use IS NOT TRUE
         ) AS is_unused
     FROM changes
     WHERE run_id = $run_id
 ), listed AS (
     SELECT *, count(*) FILTER (is_unused) OVER (PARTITION BY account_id, region) AS unused_keys FROM change
 ), summarized AS (
-    SELECT * EXCLUDE (is_unused, unused_keys) FROM listed WHERE NOT is_unused OR unused_keys = 1
+    SELECT * EXCLUDE (is_unused, unused_keys) REPLACE (CASE WHEN is_unused THEN 'low' ELSE severity END AS severity) FROM listed WHERE NOT is_unused OR unused_keys = 1
     UNION ALL BY NAME
     SELECT
         run_id, occurred_at, account_id, account_name, region, event_type, 'low' AS severity,

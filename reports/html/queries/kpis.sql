@@ -51,6 +51,13 @@ FROM
     (
         SELECT
             count(*) AS changes,
-            count(*) FILTER (WHERE severity IN ('critical', 'high')) AS changes_high
+            count(*) FILTER (
+                WHERE severity IN ('critical', 'high') AND NOT (
+                    event_type = 'deletion_scheduled' AND key_arn IN (
+                        SELECT key_arn FROM internal.pending_deletions SEMI JOIN (FROM keys WHERE grants = 0) USING (key_arn)
+                        WHERE in_use IS NOT TRUE
+                    )
+                )
+            ) AS changes_high
         FROM changes WHERE run_id = $run_id
     ) AS c

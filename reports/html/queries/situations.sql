@@ -66,7 +66,7 @@ checked AS (
 )
 SELECT c.*, e.evidence, m.main, m.noun, r.fix, coalesce(s.services, []) AS services, coalesce(b.databases, []) AS databases,
     coalesce(x.changes, []) AS changes, coalesce(p.profiles, []) AS profiles,
-    k.deletion_date, k.freshness, k.custom_key_store_id,
+    k.deletion_date, k.freshness, k.custom_key_store_id, CASE WHEN k.last_use = 'used' THEN k.last_used_at END AS last_used_at,
     date_diff('day', CAST($at AS TIMESTAMP), c.deadline) AS days_left,
     date_diff('day', CAST($at AS TIMESTAMP), k.deletion_date) AS days_to_deletion,
     left(md5(c.key_arn), 12) AS anchor

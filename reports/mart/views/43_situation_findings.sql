@@ -48,14 +48,15 @@ WITH topic(rule_id, kind, access, operation) AS (
       || ':kms:' || region || ':' || account_id || ':' || raw_value END END) AS key_arn
   FROM resource_keys_as_of(as_of_run)
 ), failing_key AS (
-  SELECT k.key_arn, k.state, k.grants,
+  SELECT k.key_arn, k.state, coalesce(k.grants > 0, false) OR coalesce(p.in_use, k.last_use = 'used', false) AS is_used,
     CASE WHEN k.state = 'Enabled' THEN k.material_expires_at ELSE k.deletion_date END AS deadline
   FROM keys_as_of(as_of_run) k
   JOIN internal.run r ON r.run_id = as_of_run
+  LEFT JOIN internal.pending_deletions_as_of(as_of_run) p ON p.key_arn = k.key_arn
   WHERE k.state NOT IN ('Enabled', 'Creating', 'Updating')
     OR (k.state = 'Enabled' AND k.material_expires_at < r.started_at + INTERVAL 30 DAY)
   UNION ALL
-  SELECT key_arn, 'deleted', 0, NULL
+  SELECT key_arn, 'deleted', false, NULL
   FROM (
     SELECT key_arn FROM key_use WHERE key_class = 'dangling'
     UNION
@@ -74,7 +75,7 @@ WITH topic(rule_id, kind, access, operation) AS (
   SELECT resource_arn, arg_min({'key': cause, 'deadline': deadline}, {'deadline': coalesce(deadline, 'infinity'), 'key': cause}).key AS cause
   FROM (
     SELECT s.resource_arn, k.deadline,
-      CASE WHEN coalesce(k.grants, 0) = 0 AND u.key_arn IS NULL THEN 'unused ' || k.state ELSE k.key_arn END AS cause
+      CASE WHEN NOT k.is_used AND u.key_arn IS NULL THEN 'unused ' || k.state ELSE k.key_arn END AS cause
     FROM (
       SELECT resource_arn, status, kind, unnest([key_arn, resource_arn]) AS key_arn FROM finding
       UNION
@@ -84,7 +85,9 @@ WITH topic(rule_id, kind, access, operation) AS (
     LEFT JOIN used_key u ON u.key_arn = k.key_arn
     -- Nobody misses an unused key that is merely disabled.
     WHERE NOT starts_with(cause, 'unused ') OR k.deadline IS NOT NULL OR k.state IN ('PendingDeletion', 'PendingReplicaDeletion')
-    QUALIFY bool_or(s.status = 'fail' AND coalesce(s.kind, '') NOT IN ('access', 'coverage')) OVER (PARTITION BY cause)
+    -- A deletion is also a situation if it is unknown whether something uses the key.
+    QUALIFY starts_with(cause, 'unused ')
+      OR bool_or(s.status = 'fail' AND coalesce(s.kind, '') NOT IN ('access', 'coverage')) OVER (PARTITION BY cause)
   ) AS candidate
   GROUP BY resource_arn
 ), access_party AS (

@@ -28,7 +28,8 @@ ROW: dict[str, Any] = {
     "account_ids": ["111122223333"], "account_name": "Shop", "region": "eu-west-1", "owners": [], "failed": 1, "unknown": 0,
     "evidence": [{"rule_id": "r", "title": "Rule", "severity": "critical", "failed": 1, "unknown": 0}],
     "main": {"arn": ARN, "name": "alias/orders", "reason": "The reason."}, "noun": "key", "fix": "Fix it.", "services": [],
-    "databases": [], "changes": [], "profiles": [], "deletion_date": None, "freshness": "current", "custom_key_store_id": None,
+    "databases": [], "changes": [], "profiles": [],
+    "deletion_date": None, "freshness": "current", "custom_key_store_id": None, "last_used_at": None,
     "days_left": None, "days_to_deletion": None, "anchor": "abc",
 }  # fmt: skip
 DELETED = {
@@ -47,6 +48,7 @@ def evidence(*rules: str, failed: int = 1, unknown: int = 0) -> list[dict[str, A
     ]
 
 
+EXCESS = evidence("vendor-over-shared", "vendor-profile")
 BLOCKED = [*evidence("vendor-key-usable", failed=2), *evidence("vendor-profile")]
 
 
@@ -97,12 +99,22 @@ def words(**changes: Any) -> Situations:
             "Affected: a, b, c and 1 more.",
         ),
         (
+            GROUP | {"key_state": "PendingDeletion", "deadline": DATE, "days_left": 2, "failed": 0},
+            "1 key will be deleted in 2 days, on 2026-12-24; whether something uses it is unknown.",
+            "Affected: a.",
+        ),
+        (
+            {"last_used_at": DATE},
+            "Key alias/orders is disabled.",
+            "Nothing is known to depend on it. It was last used on 2026-12-24.",
+        ),
+        (
             GROUP | {"kind": "access", "parties": ["account 1"], "evidence": evidence("key-external-access")},
             "Account 1 has access to 1 key.",
             "Affected: a.",
         ),
         (
-            GROUP | {"kind": "access", "parties": ["A", "B"], "evidence": evidence("vendor-over-shared"), "affected": 2},
+            GROUP | {"kind": "access", "parties": ["A", "B"], "evidence": EXCESS, "affected": 2},
             "A and B have more access than they need to 2 keys.",
             "Affected: a and 1 more.",
         ),
