@@ -65,6 +65,12 @@ def write_settings(directory: Path, url: str, world: World, mail_port: int) -> P
         # No production workload shares the quotas of the demo accounts.
         "crawl": {"quota_share_percent": 100, "iam": True},
         "rules": {"parameters": {"database-tier-key": {"tag": tag, "value": value}}},
+        "owners": [
+            {"tag": "Owner"},
+            {"account": [world.accounts["payments"]], "owner": "payments"},
+            {"ou": "/Production/Regulated", "owner": "identity"},
+            {"ou": "/Production", "owner": "platform"},
+        ],
         "vendors": vendor_failures.settings(dict(world.accounts)),
         "report": {"title": "Northwind Trading: KMS keys", "directory": "reports", "mart": "kmsledger.duckdb"},
         "mail": {

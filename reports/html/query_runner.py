@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -31,17 +32,29 @@ class LimitedRows:
         return LimitedRows(self.total, self.limit, iter(list(self.rows)))
 
 
+@dataclass(frozen=True)
+class Values:
+    """The rows of a table in the order of its fields, and the number of rows without a limit."""
+
+    fields: tuple[str, ...]
+    rows: list[list[Any]]
+    total: int
+
+
 class Source(QueryFiles):
     """Runs the report queries on a connection to a mart; reports on one connection share a source."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         super().__init__(connection, "reports.html", "queries")
         self._tables: dict[str, list[Row]] = {}
+        self._values: dict[str, Values] = {}
 
-    def rows(self, query: str, **parameters: Any) -> Iterator[Row]:
-        """The rows of a query. Raises MartError if the mart is of another version."""
+    @contextmanager
+    def executed(self, query: str, **parameters: Any) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor with the result of a query. Raises MartError if the mart is of another version."""
         try:
-            yield from super().rows(query, **parameters)
+            with super().executed(query, **parameters) as cursor:
+                yield cursor
         except (duckdb.CatalogException, duckdb.BinderException) as error:
             raise MartError(
                 "the mart lacks views that this version of kmsledger reads: run `kmsledger mart` to rebuild it"
@@ -58,12 +71,19 @@ class Source(QueryFiles):
         """The first row; None if there is none."""
         return next(iter(self.table(query, **parameters)), None)
 
-    def values(self, query: str, **parameters: Any) -> tuple[tuple[str, ...], list[list[Any]], int]:
-        """The fields and rows of a query whose last column, `total`, is the number of rows without its limit; that number."""
-        rows = list(self.rows(query, **parameters))
-        if not rows:
-            return (), [], 0
-        return tuple(rows[0])[:-1], [list(row.values())[:-1] for row in rows], rows[0]["total"]
+    def values(self, query: str, **parameters: Any) -> Values:
+        """The result of a query whose last column, `total`, is the number of rows without its limit."""
+        with self.executed(query, **parameters) as cursor:
+            fields = tuple(column[0] for column in cursor.description or ())
+            rows = cursor.fetchall()
+        return Values(fields[:-1], [list(row[:-1]) for row in rows], rows[0][-1] if rows else 0)
+
+    def shared_values(self, query: str, **parameters: Any) -> Values:
+        """The same for a query of several reports: with the same parameters, it runs once."""
+        name = repr((query, parameters))
+        if name not in self._values:
+            self._values[name] = self.values(query, **parameters)
+        return self._values[name]
 
     def limited(self, query: str, limit: int, **parameters: Any) -> LimitedRows:
         """The rows of a query that returns at most `$limit` rows, each with the total number of rows as `total`."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from models.settings import Settings
 from reports.html.findings_section import FindingsSection
-from reports.html.query_runner import LimitedRows, Source
+from reports.html.query_runner import LimitedRows, Source, Values
 from reports.html.tables import DataTable, PageState, specifications
 from reports.mart.errors import MartError
 from reports.mart.rows import Row
@@ -40,28 +40,31 @@ class RunReport:
 
     def data_table(self, name: str, **parameters: Any) -> DataTable:
         """The table whose rows the query with the same name returns, up to the configured limit."""
-        fields, rows, total = self._source.values(
+        values = self._source.values(
             name, **{"limit": self._limit, "run_id": self.run["run_id"], "nested": NESTED, **parameters}
         )
-        return DataTable(name, specifications()[name], fields, rows, total, self._page)
+        return self._data_table(name, values)
 
     def table_of(self, name: str, rows: Sequence[Row]) -> DataTable:
         """The table with these rows."""
         fields = tuple(rows[0]) if rows else ()
-        return DataTable(
-            name, specifications()[name], fields, [list(row.values()) for row in rows], len(rows), self._page
-        )
+        return self._data_table(name, Values(fields, [list(row.values()) for row in rows], len(rows)))
+
+    def _data_table(self, name: str, values: Values) -> DataTable:
+        return DataTable(name, specifications()[name], values.fields, values.rows, values.total, self._page)
 
     def open_findings(self, section: FindingsSection) -> DataTable:
         """The failed, unknown and waived findings."""
         total = sum(section.totals[name] for name in ("fail", "unknown", "waived"))
-        return self.data_table(
+        values = self._source.shared_values(
             "findings",
+            limit=self._limit,
             at=self.run["started_at"],
             per_rule=section.limit,
             compare=section.has_previous_results,
             total=total,
         )
+        return self._data_table("findings", values)
 
     def rows(self, query: str) -> list[Row]:
         """All rows of a query with few rows."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -35,13 +36,19 @@ class QueryFiles:
 
     def rows(self, query: str, **parameters: Any) -> Iterator[Row]:
         """The rows of `<query>.sql`, fetched during iteration; parameters that the query does not use are ignored."""
+        with self.executed(query, **parameters) as cursor:
+            yield from _fetch(cursor)
+
+    @contextmanager
+    def executed(self, query: str, **parameters: Any) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor with the result of `<query>.sql`."""
         sql = _sql(*self._files, query)
         # A cursor per query, because several can be read at the same time.
         cursor = new_cursor(self._connection)
         try:
             cursor.execute(self._use)
             cursor.execute(sql, {name: parameters[name] for name in set(_PARAMETER.findall(sql))})
-            yield from _fetch(cursor)
+            yield cursor
         finally:
             cursor.close()
 

@@ -25,6 +25,7 @@ from models.tables import versioned_tables
 from models.tables.organization import Account, AccountRegion
 from models.tables.runs import Gap
 from tests import command
+from tests.reports.html.page import read
 
 pytestmark = pytest.mark.deep
 
@@ -128,7 +129,10 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> FailedRunResult:
 
 
 def _text(page: Path) -> str:
-    return " ".join(re.sub(r"<[^>]+>", " ", page.read_text(encoding="utf-8")).split())
+    """The text of a report, and all keys with their age."""
+    html = page.read_text(encoding="utf-8")
+    keys = " / ".join(f"{row['key_arn']} {row['stale'] or 'current'}" for row in read(html).data("keys"))
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split()) + keys
 
 
 def _keys(results: FailedRunResult, scope_condition: str, run_id: int) -> set[tuple[str, str]]:

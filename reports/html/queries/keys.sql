@@ -59,30 +59,31 @@ confirmed AS (
 SELECT
     left(md5(k.key_arn), 12) AS anchor, k.key_arn,
     coalesce(k.alias, k.key_id) AS name,
-    CASE WHEN len(k.aliases) > 1 THEN 'and ' || (len(k.aliases) - 1) || ' more aliases' END AS more_aliases,
+    CASE WHEN len(k.aliases) > 1 THEN 'and ' || (len(k.aliases) - 1) || ' more' END AS more_aliases,
     CASE WHEN k.alias IS NULL THEN 'no alias' ELSE k.key_id END AS key_id,
     CASE WHEN k.freshness = 'stale' THEN
-        'last known' || coalesce(', ' || coalesce(gap_age.runs, confirmed.runs) || ' runs old', '')
+        'last known' || coalesce(', ' || coalesce(gap_age.runs, confirmed.runs)
+            || CASE coalesce(gap_age.runs, confirmed.runs) WHEN 1 THEN ' run old' ELSE ' runs old' END, '')
     END AS stale,
     coalesce(k.account_name, k.account_id) AS account, k.account_id, k.region,
     k.manager, coalesce(k.key_spec, 'spec unknown') AS key_spec,
     CASE WHEN k.multi_region THEN 'multi-Region ' || lower(coalesce(k.multi_region_type, '')) END AS multi_region,
     k.state,
-    CASE WHEN k.days_to_deletion < 0 THEN -k.days_to_deletion || ' days ago' WHEN k.days_to_deletion = 0 THEN 'today'
+    CASE WHEN k.days_to_deletion = -1 THEN 'yesterday' WHEN k.days_to_deletion < 0 THEN -k.days_to_deletion || ' days ago' WHEN k.days_to_deletion = 0 THEN 'today'
         WHEN k.days_to_deletion = 1 THEN 'tomorrow' ELSE 'in ' || k.days_to_deletion || ' days' END AS deletion,
     k.rotation_status AS rotation,
     CASE WHEN k.rotation_status = 'enabled' THEN 'every ' || k.rotation_period_days || ' days' END AS rotation_period,
     o.owner,
     k.dependent_resources AS dependents, CASE WHEN k.dependent_resources > 0 THEN k.key_arn END AS used_arn,
     k.grants, k.age_days,
-    CASE
+    regexp_replace(CASE
         WHEN unreadable.received IS NOT NULL THEN 'Policy not parseable'
         WHEN k.policy_known THEN coalesce(len(policy.statements), 0) || ' policy statements'
         ELSE 'Policy unknown'
     END || CASE WHEN k.grants IS NULL THEN ', grants unknown' ELSE ', ' || k.grants || ' grants' END
         || CASE WHEN k.tags IS NULL THEN ', tags unknown' ELSE ', ' || coalesce(tagged.amount, 0) || ' tags' END
         || CASE WHEN len(k.denied_actions) > 0 THEN '; ' || len(k.denied_actions) || ' responses missing'
-            WHEN k.manager = 'AWS' AND k.tags IS NULL THEN ': not requested' ELSE '' END AS summary,
+            WHEN k.manager = 'AWS' AND k.tags IS NULL THEN ': not requested' ELSE '' END, '\b1 (policy statement|grant|tag|response)s', '1 \1', 'g') AS summary,
     list_filter([
         ['ARN', k.key_arn],
         ['Description', nullif(k.description, '')],

@@ -347,7 +347,7 @@ def test_a_link_sorts_by_number_with_the_unknown_last(browse: Open, path: Path) 
 
 
 def test_the_controls_work_from_the_keyboard(browse: Open, path: Path) -> None:
-    """Every sortable header contains a button, and every filter has a label."""
+    """Every sortable header contains a button, every filter has a label, and every area that scrolls can have the focus."""
     dom = browse(path, "")
     for head in dom.all("th"):
         if "data-c" in head.attributes:
@@ -356,6 +356,9 @@ def test_the_controls_work_from_the_keyboard(browse: Open, path: Path) -> None:
     for field in dom.all("input"):
         assert field.attributes.get("aria-label") or field.attributes.get("id") in labels
     assert "hidden" not in dom.one("div", class_="find").attributes
+    for block in dom.all("div", class_="scroll"):
+        assert (block.attributes["tabindex"], block.attributes["role"]) == ("0", "region")
+        assert block.attributes["aria-label"]
 
 
 def test_hostile_links_do_nothing(browse: Open, path: Path, page: Node) -> None:

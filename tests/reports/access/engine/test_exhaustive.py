@@ -45,7 +45,7 @@ MFA, CONTEXT, VIA = "aws:multifactorauthpresent", "kms:encryptioncontext:app", "
 THROUGH = ["s3.eu-west-1.amazonaws.com", "sns.eu-west-1.amazonaws.com"]
 VALUES: dict[str, tuple[str | None, ...]] = {
     MFA: (None, "true", "false"),
-    CONTEXT: (None, "a", "b", "x"),
+    CONTEXT: (None, "a", "b", "B", "x"),
     VIA: (None, *THROUGH, "other"),
 }
 """The condition keys of a request that are not those of its identity."""
@@ -281,7 +281,7 @@ def example(found: int) -> object:
 
 
 CONSTRAINTS: list[tuple[dict[str, Any] | None, set[str | None]]] = [
-    (None, {None, "a", "b", "x"}),
+    (None, {None, "a", "b", "B", "x"}),
     ({"EncryptionContextEquals": {"app": "a"}}, {"a"}),
     ({"EncryptionContextSubset": {"app": "b"}}, {"b"}),
     ({"EncryptionContextEquals": {}}, {None}),
