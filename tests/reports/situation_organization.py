@@ -154,4 +154,12 @@ def broken_rules(mart: duckdb.DuckDBPyConnection) -> list[str]:
             HAVING list_position({list(SEVERITIES)}, f.severity) <> min(list_position({list(SEVERITIES)}, v.severity))
         """,
     }
+    queries["change with another severity than the finding about its result"] = """
+        SELECT c.event_type, c.key_arn, c.severity, f.rule_id, f.severity
+        FROM changes c
+        JOIN (VALUES ('deletion_scheduled', 'key-pending-deletion'), ('key_state', 'key-unusable-in-use'),
+          ('key_gone', 'key-unusable-in-use')) e(event_type, rule_id) USING (event_type)
+        JOIN findings f ON f.rule_id = e.rule_id AND f.resource_arn = c.key_arn AND f.status = 'fail'
+        WHERE c.run_id = (SELECT max(run_id) FROM runs) AND c.severity <> f.severity
+    """
     return [f"{name}: {row}" for name, query in queries.items() for row in mart.execute(query).fetchall()]
