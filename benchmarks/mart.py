@@ -22,6 +22,7 @@ from benchmarks.metrics import Figure, machine, table
 from models.settings import Settings
 from reports.access.analysis.stage import analyze_access
 from reports.answers.cookbook_loader import recipes
+from reports.html.registry import REPORTS, write
 from reports.mart.connection import connect, fetch_one
 from reports.mart.query import run
 from reports.pipeline import draft_mart, run_rules, store_findings
@@ -34,6 +35,8 @@ QUERY = 2
 """Seconds."""
 MAX_MEMORY_MB = 3000
 """Megabytes."""
+REPORT_MB = 5
+"""Megabytes, at any size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +101,8 @@ def measure(*, quick: bool = False, keys: int = KEYS, runs: int = RUNS, folder: 
 
 def _measure(history: HistoryLedger) -> list[Figure]:
     mart = history.path.with_suffix(".duckdb")
-    settings = Settings.model_validate({"database": history.url, "report": {"mart": str(mart)}})
+    report = {"mart": str(mart), "directory": str(mart.parent / "reports")}
+    settings = Settings.model_validate({"database": history.url, "report": report})
     figures: list[Figure] = []
     if mart.exists():
         history.reuse()
@@ -123,6 +127,7 @@ def _measure(history: HistoryLedger) -> list[Figure]:
             Figure(f"mart: {name}, peak memory", run.peak, "MB", MAX_MEMORY_MB if full else None),
         ]
     figures.append(Figure("mart: file after two updates", mart.stat().st_size / 1e6, "MB"))
+    figures += _report_figures(run_in_process(_reports, settings), settings)
     return figures + _cookbook_figures(run_in_process(_cookbook, settings), full=full)
 
 
@@ -149,6 +154,14 @@ def _cookbook_figures(cookbook: Process, *, full: bool) -> list[Figure]:
         Figure("mart: cookbook queries", len(slowest)),
         *(Figure(f"mart: {name}", cost.wall, "s", QUERY if full else None) for name, cost in slowest[:5]),
     ]
+
+
+def _report_figures(written: Process, settings: Settings) -> list[Figure]:
+    figures = [Figure("mart: reports, peak memory", written.peak, "MB")]
+    for name, cost in written.steps.items():
+        size = (settings.report.directory / f"kmsledger-{name}.html").stat().st_size / 1e6
+        figures += [*cost.figures(f"report {name}"), Figure(f"mart: report {name}, size", size, "MB", REPORT_MB)]
+    return figures
 
 
 def run_in_process(work: Callable[[Settings], Process], settings: Settings) -> Process:
@@ -186,6 +199,15 @@ def _pipeline(settings: Settings) -> Process:
             store_findings(mart, settings)
         with process.step("publication"):
             stack.close()
+    return process
+
+
+def _reports(settings: Settings) -> Process:
+    """Write each report."""
+    process = Process()
+    for report in REPORTS:
+        with process.step(report.name):
+            write([report], settings.report.mart, settings.report.directory, settings)
     return process
 
 

@@ -79,7 +79,7 @@
       if (this.total > 5) this.tools.append(this.input, this.choices);
       this.tools.append(this.count);
       this.pages = span("pages");
-      this.button(this.tools, "Copy", "Copy the matching rows, separated by tabs", () => navigator.clipboard.writeText(this.text("\t")));
+      this.button(this.tools, "Copy", "Copy the matching rows, separated by tabs", () => this.copy());
       this.button(this.tools, "CSV", "Save the matching rows as a CSV file", () => this.save());
       block.prepend(this.tools);
       block.querySelector(".scroll").after(this.pages);
@@ -326,6 +326,12 @@
       return lines.map((line) => line.join(separator)).join("\r\n") + "\r\n";
     }
 
+    async copy() {
+      const copied = await navigator.clipboard?.writeText(this.text("\t")).then(() => true, () => false);
+      if (copied) this.count.textContent = `${number(this.found.length)} ${this.noun} copied`;
+      else this.save(); // A browser that forbids the clipboard.
+    }
+
     save() {
       const href = URL.createObjectURL(new Blob(["\ufeff", this.text(",")], { type: "text/csv" }));
       make("a", { href, download: `kmsledger-${this.name}.csv` }).click();
@@ -360,6 +366,7 @@
     const kind = id.slice(0, id.indexOf("-"));
     const table = tables.find((one) => Object.hasOwn(one.ids, kind));
     if (!table) return;
+    if (everywhere) await search((find.value = ""));
     const at = await table.find(kind, id.slice(kind.length + 1));
     table.reset();
     table.input.value = "";
@@ -374,20 +381,24 @@
 
   async function search(words) {
     everywhere = words;
-    let total = 0;
-    for (const table of tables) {
-      table.page = 0;
-      await table.show();
-      await pause();
-      if (everywhere !== words) return;
-      total += table.found.length;
-    }
     const used = Boolean(words.trim());
-    document.body.classList.toggle("searching", used);
+    if (used) document.body.classList.add("searching");
+    let total = 0;
+    // Section by section, so that the browser never lays out all of them at once.
     for (const section of all("main > section")) {
-      const inside = tables.filter((table) => section.contains(table.block));
-      section.classList.toggle("empty", !inside.some((table) => table.found.length));
+      let found = 0;
+      for (const table of tables) {
+        if (!section.contains(table.block)) continue;
+        table.page = 0;
+        await table.show();
+        await pause();
+        if (everywhere !== words) return;
+        found += table.found.length;
+      }
+      section.classList.toggle("empty", used && !found);
+      total += found;
     }
+    document.body.classList.toggle("searching", used);
     document.getElementById("found").textContent = used ? `${number(total)} rows match` : "";
   }
 
@@ -397,6 +408,7 @@
     const state = new URLSearchParams(name.includes("=") ? [name, ...rest].join("&") : rest.join("&"));
     const table = tables.find((one) => one.name === name);
     if (table && rest.length) {
+      if (everywhere) await search((find.value = ""));
       table.reset();
       for (const [key, value] of state) {
         if (key === "filter") table.filter = value;
