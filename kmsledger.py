@@ -40,7 +40,8 @@ SECTIONS = {
     "Comply": {
         "findings": LazyCommand("reports.rules.findings_cli", "findings", "List the findings of the rules."),
         "rules": LazyCommand("reports.rules.cli", "rules", "List, show, test and create rules."),
-        "export": LazyCommand("reports.exports", "export", "Export findings and views to other systems."),
+        "export": LazyCommand("reports.exports", "export", "Export findings, views and evidence packs."),
+        "verify": LazyCommand("reports.evidence.cli", "verify", "Check that an evidence pack is intact."),
     },
     "Administer": {
         "config": LazyCommand("models.cli", "config", "Check the settings file."),

@@ -8,6 +8,7 @@ from models.cli_groups import LazyCommand, LazyGroup
 
 EXPORTS = {
     "findings": LazyCommand("reports.exports.cli", "findings", "Findings as OCSF, ASFF, SARIF, CSV or JSON Lines."),
+    "evidence": LazyCommand("reports.evidence.cli", "evidence", "The evidence pack of a framework, for auditors."),
     "parquet": LazyCommand("reports.mart.cli", "parquet", "Views as Parquet files for a data lake."),
     "postgresql": LazyCommand("reports.mart.cli", "postgresql", "Views as tables in PostgreSQL, for BI tools."),
 }
@@ -15,4 +16,4 @@ EXPORTS = {
 
 @click.group(cls=LazyGroup, sections={"Commands": EXPORTS})
 def export() -> None:
-    """Export findings and views to other systems."""
+    """Export findings, views and evidence packs."""

@@ -62,7 +62,7 @@ def write(
 
 
 def run(
-    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, str] | None = None
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, Any] | None = None
 ) -> tuple[list[str], Iterator[tuple[Any, ...]]]:
     """Run SQL on an open mart; returns the column names and a stream of rows.
 

@@ -145,16 +145,31 @@ def _check_results(duck: duckdb.DuckDBPyConnection, rules: dict[str, Rule]) -> N
     raise RuleError(f"{rule.source}: {resource} has no reason; every row needs one")
 
 
-_POPULATION = f"""
-SELECT * FROM (
-  SELECT {", ".join(COLUMNS[:4])}, verdict.status AS status, verdict.reason || {{note}} AS reason
-  FROM (SELECT * REPLACE ({_UNFORESEEN} AS verdict) FROM ({{query}}
-  ))
-)
+_RESULTS = f"""
+SELECT {", ".join(COLUMNS[:4])}, verdict.status AS status, verdict.reason || {{note}} AS reason
+FROM (SELECT * REPLACE ({_UNFORESEEN} AS verdict) FROM ({{query}}
+))
+"""
+_POPULATION = """
+SELECT * FROM ({results})
 WHERE (list_contains($contract_, status) IS NOT TRUE) OR list_contains($statuses_, status) AND (
   len($accounts_) = 0 OR list_contains($accounts_, account_id)
   OR account_id IN (SELECT a.account_id FROM accounts a WHERE list_contains($accounts_, a.name)))
 ORDER BY list_contains($contract_, status) IS TRUE, list_position($statuses_, status), account_id, region, resource_arn
+"""
+WAIVED_COLUMNS = (*COLUMNS, "unwaived_status", "waiver", "recorded_status")
+"""The columns of :func:`waived_population`."""
+_WAIVED_POPULATION = """
+SELECT resource_arn, account_id, region, key_arn, CASE WHEN waived THEN 'waived' ELSE status END AS final_status,
+  CASE WHEN waived THEN recorded_reason ELSE reason END, status, CASE WHEN waived THEN waiver END, recorded_status
+FROM (
+  SELECT p.*, f.status AS recorded_status, f.reason AS recorded_reason, f.waiver,
+    f.status = 'waived' AND f.unwaived_status = p.status AS waived
+  FROM ({results}) p
+  LEFT JOIN internal.finding f ON f.resource_arn = p.resource_arn AND f.rule_id = $rule_
+    AND internal.known(f.valid_from, f.valid_to, internal.view_run())
+)
+ORDER BY list_position($statuses_, final_status), account_id, region, resource_arn
 """
 
 
@@ -166,13 +181,34 @@ def population(
     Statuses are those without waivers. ``accounts`` are IDs or names; none selects all. Raises RuleError.
     """
     selected = {"statuses_": list(statuses), "accounts_": list(accounts), "contract_": list(STATUSES)}
+    for row in _rows(duck, rule, _POPULATION, selected):
+        if row[4] not in STATUSES:  # invalid ones come first
+            raise _invalid_status(rule, row[0], row[4])
+        yield row
+
+
+def waived_population(duck: duckdb.DuckDBPyConnection, rule: Rule) -> Iterator[tuple[Any, ...]]:
+    """Yield every resource that a rule checks, waived as the run recorded it, with WAIVED_COLUMNS. Raises RuleError.
+
+    A recorded waiver of another status is not applied. ``recorded_status`` is NULL for a resource that never was a problem.
+    """
+    return _rows(duck, rule, _WAIVED_POPULATION, {"rule_": rule.rule_id, "statuses_": ["waived", *STATUSES]})
+
+
+def results_query(duck: duckdb.DuckDBPyConnection, rule: Rule) -> str:
+    """The SELECT of all results of a rule, with its parameters as ``$name``. Raises RuleError."""
     try:
         note = "coalesce(note, '')" if "note" in check_columns(duck, rule) else "''"
-        query = _POPULATION.format(note=note, query=_select(rule))
-        cursor = duck.execute(query, {**rule.parameters, **selected})
+    except duckdb.Error as error:
+        raise _failed(rule, error) from error
+    return _RESULTS.format(note=note, query=_select(rule))
+
+
+def _rows(duck: duckdb.DuckDBPyConnection, rule: Rule, query: str, values: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    results = results_query(duck, rule)
+    try:
+        cursor = duck.execute(query.format(results=results), {**rule.parameters, **values})
         while rows := cursor.fetchmany(_FETCHED_ROWS):
-            if rows[0][4] not in STATUSES:  # invalid ones come first
-                raise _invalid_status(rule, rows[0][0], rows[0][4])
             yield from rows
     except duckdb.Error as error:
         raise _failed(rule, error) from error

@@ -30,6 +30,7 @@ READERS = {
     "list of the cookbook": (["cookbook"], set()),
     "findings": (["findings"], {"pydantic", "duckdb"}),
     "export": (["export", "findings", "--format", "ocsf"], {"pydantic", "duckdb"}),
+    "evidence": (["export", "evidence", "--framework", "soc-2"], {"pydantic", "duckdb"}),
     "who-can": (["who-can", "decrypt", "alias/payments"], {"pydantic", "duckdb"}),
     "what-can": (["what-can", "111122223333"], {"pydantic", "duckdb"}),
     "vendors": (["vendors"], {"pydantic", "duckdb"}),
