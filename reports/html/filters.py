@@ -124,11 +124,6 @@ def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def spaced(code: str) -> str:
-    """A snake_case code as words: `policy_opened` as `policy opened`."""
-    return code.replace("_", " ")
-
-
 FILTERS: Final = {
     "wrapping": wrapping,
     "prose": prose,
@@ -140,5 +135,4 @@ FILTERS: Final = {
     "share": share,
     "region": region,
     "conditions": conditions,
-    "spaced": spaced,
 }

@@ -38,16 +38,6 @@ class FindingsSection:
         return {rule["rule_id"]: rule for rule in self.rules}
 
     @cached_property
-    def open_rules(self) -> list[Row]:
-        """The rules with failed, unknown or waived findings."""
-        return [rule for rule in self.rules if rule["fail"] or rule["unknown"] or rule["waived"]]
-
-    @property
-    def passing_rules(self) -> list[Row]:
-        """All other rules."""
-        return [rule for rule in self.rules if not (rule["fail"] or rule["unknown"] or rule["waived"])]
-
-    @cached_property
     def totals(self) -> dict[str, int]:
         """Findings by status."""
         return {name: sum(rule[name] for rule in self.rules) for name in STATUSES}

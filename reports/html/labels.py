@@ -59,15 +59,6 @@ FINDINGS: Final[dict[str, str]] = {
     "pass": "Pass",
     "not_applicable": "Not applicable",
 }
-STATUS_VERBS: Final[dict[str, str]] = {"fail": "fail", "unknown": "are unknown", "waived": "are waived"}
-STATUS_CHANGES: Final[dict[str, str]] = {
-    "new": "New",
-    "reopened": "Reopened",
-    "returned": "Fails again",
-    "unknown": "Unknown now",
-    "resolved": "Resolved",
-}
-"""The status changes of findings, as labels."""
 STATUS_CHANGE_PHRASES: Final[dict[str, str]] = {
     "new": "new",
     "reopened": "reopened",
@@ -75,14 +66,7 @@ STATUS_CHANGE_PHRASES: Final[dict[str, str]] = {
     "unknown": "newly unknown",
     "resolved": "resolved",
 }
-"""The same, to be used after a number."""
-STATUS_CHANGE_MARKS: Final[dict[str, str]] = {
-    "new": "bad",
-    "reopened": "bad",
-    "returned": "bad",
-    "unknown": "unknown",
-    "resolved": "good",
-}
+"""The status changes of findings, to be used after a number."""
 
 STATE_MARKS: Final[dict[str, str]] = {"fail": "bad", "unknown": "unknown", "pass": "good", "not_applicable": "info"}
 """The CSS classes of a control's state."""

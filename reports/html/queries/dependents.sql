@@ -29,7 +29,7 @@ SELECT d.key_arn, k.key_arn AS known_arn, coalesce(k.alias, k.key_id, d.key_arn)
     coalesce(a.name, split_part(d.key_arn, ':', 5)) AS account, split_part(d.key_arn, ':', 5) AS account_id,
     a.account_id AS known_account,
     split_part(d.key_arn, ':', 4) AS region,
-    CASE WHEN k.key_id IS NULL THEN d.key_class ELSE k.state END AS state,
+    CASE WHEN k.key_id IS NULL THEN d.key_class ELSE coalesce(k.state, 'unknown') END AS state,
     CASE WHEN k.days_to_deletion = -1 THEN 'yesterday' WHEN k.days_to_deletion < 0 THEN -k.days_to_deletion || ' days ago' WHEN k.days_to_deletion = 0 THEN 'today'
         WHEN k.days_to_deletion = 1 THEN 'tomorrow' ELSE 'in ' || k.days_to_deletion || ' days' END AS deletion,
     counted.services, d.resources,

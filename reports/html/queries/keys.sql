@@ -68,7 +68,7 @@ SELECT
     coalesce(k.account_name, k.account_id) AS account, k.account_id, k.region,
     k.manager, coalesce(k.key_spec, 'spec unknown') AS key_spec,
     CASE WHEN k.multi_region THEN 'multi-Region ' || lower(coalesce(k.multi_region_type, '')) END AS multi_region,
-    k.state,
+    coalesce(k.state, 'unknown') AS state,
     CASE WHEN k.days_to_deletion = -1 THEN 'yesterday' WHEN k.days_to_deletion < 0 THEN -k.days_to_deletion || ' days ago' WHEN k.days_to_deletion = 0 THEN 'today'
         WHEN k.days_to_deletion = 1 THEN 'tomorrow' ELSE 'in ' || k.days_to_deletion || ' days' END AS deletion,
     k.rotation_status AS rotation,

@@ -17,6 +17,7 @@
     return () => { clearTimeout(waiting); waiting = setTimeout(action, delay); };
   };
   const PAGE = 25;
+  const NONE = "-";
   const tables = [];
   let everywhere = "";
 
@@ -121,8 +122,8 @@
     choice(field, label) {
       const counts = new Map();
       for (const row of this.rows) {
-        const value = row[this.position[field]];
-        if (value !== null) counts.set(value, (counts.get(value) ?? 0) + 1);
+        const value = row[this.position[field]] ?? NONE;
+        counts.set(value, (counts.get(value) ?? 0) + 1);
       }
       if (counts.size < 2 || this.total <= 5) return;
       const words = this.wordsOf(field);
@@ -132,7 +133,7 @@
       const select = make("select", {}, make("option", { value: "", textContent: `${label}: all` }));
       select.setAttribute("aria-label", `${label}: ${this.table.caption.textContent}`);
       for (const [value, count] of values.slice(0, 300)) {
-        select.append(make("option", { value, textContent: `${words[value]?.[0] ?? value} (${number(count)})` }));
+        select.append(make("option", { value, textContent: `${words[value]?.[0] ?? (value === NONE ? this.nothing(field) : value)} (${number(count)})` }));
       }
       select.dataset.field = field;
       select.addEventListener("change", () => {
@@ -144,9 +145,17 @@
       this.choices.append(select);
     }
 
+    partOf(field) {
+      return this.columns.flatMap(([, , , parts]) => parts).find(([, name]) => name === field);
+    }
+
     wordsOf(field) {
-      const part = this.columns.flatMap(([, , , parts]) => parts).find(([, name, option]) => name === field && option?.v);
-      return part ? this.words[part[2].v] : {};
+      return this.words[this.partOf(field)?.[2]?.v] ?? {};
+    }
+
+    // What a missing value means, as in the cells.
+    nothing(field) {
+      return ["number", "value"].includes(this.partOf(field)?.[0]) ? "unknown" : "none";
     }
 
     text_of(row) {
@@ -167,7 +176,7 @@
       await this.load();
       const words = `${this.filter} ${everywhere}`.toLowerCase().split(/\s+/).filter(Boolean);
       const chosen = Object.entries(this.chosen).filter(([field]) => field in this.position);
-      let found = this.rows.filter((row) => chosen.every(([field, values]) => values.includes(String(row[this.position[field]]))));
+      let found = this.rows.filter((row) => chosen.every(([field, values]) => values.includes(String(row[this.position[field]] ?? NONE))));
       if (words.length) {
         const matching = [];
         for (let start = 0; start < found.length; start += 250) {

@@ -276,6 +276,11 @@ def test_facets_narrow_a_table(browse: Open, path: Path, page: Node) -> None:
     (status,) = tools.all("select", data_field="status")
     unknown = sum(row["status"] == "unknown" for row in page.data("findings"))
     assert f"Unknown ({unknown})" in [option.text for option in status.all("option")]
+    unrotated = browse(path, "#keys&rotation=-")
+    missing = [row["key_arn"] for row in page.data("keys") if row["rotation"] is None]
+    assert len(unrotated.rows("keys")) == len(missing) > 0
+    (rotation,) = unrotated.one("div", data_name="keys").all("select", data_field="rotation")
+    assert f"unknown ({len(missing)})" in [option.text for option in rotation.all("option")]
 
 
 def test_rows_are_saved_as_csv(browse: Open, path: Path, page: Node, tmp_path: Path) -> None:
