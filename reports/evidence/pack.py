@@ -55,8 +55,9 @@ SELECT k.key_arn, k.account_id, k.region, p.policy_hash AS policy,
   CASE
     WHEN k.failure_causes['kms:GetKeyPolicy'] IS NOT NULL
       THEN CASE WHEN p.policy_hash IS NULL THEN 'unknown: ' ELSE 'of an earlier run: ' END || k.failure_causes['kms:GetKeyPolicy']
-    WHEN p.policy_hash IS NULL THEN 'unknown: it was not read; coverage.csv and gaps.csv have the reason'
-    WHEN k.freshness <> 'current' THEN 'of an earlier run: the key could not be read again'
+    WHEN p.policy_hash IS NULL AND k.manager = 'AWS' THEN 'not requested: AWS manages the key'
+    WHEN p.policy_hash IS NULL THEN 'unknown: it was not read'
+    WHEN k.last_seen_run IS DISTINCT FROM internal.view_run() THEN 'of an earlier run: its account and region were not read'
     ELSE 'current'
   END AS state
 FROM keys k

@@ -39,6 +39,11 @@ def rules(evidence_folder: Path) -> dict[str, Rule]:
     return {rule.rule_id: rule for rule in load_rules(load(evidence_folder / "settings.yaml"))}
 
 
+@pytest.fixture
+def later_pack(evidence_folder: Path, tmp_path: Path) -> Path:
+    return write_pack(evidence_folder, tmp_path / "later.zip", mart="2", settings="no-waivers")
+
+
 def text(path: Path, name: str) -> str:
     with ZipFile(path) as zipped:
         return zipped.read(name).decode()
@@ -79,9 +84,9 @@ def test_results_of_every_status_are_listed_with_their_recorded_waivers(pack: Pa
     rows = by_key(pack, "key-rotation")
     assert Counter(row["status"] for row in rows.values()) == {
         "fail": 2,
-        "unknown": 1,
+        "unknown": 2,
         "waived": 2,
-        "pass": 2,
+        "pass": 3,
         "not_applicable": 1,
     }
     assert [rows[name]["waiver"] for name in ("accepted", "unseen", "off")] == ["w1", "w2", ""]
@@ -137,21 +142,36 @@ def test_the_most_severe_result_decides_a_control(counts: list[dict[str, int] | 
 def test_what_is_unknown_is_stated(pack: Path) -> None:
     """Gaps, unread policies and disabled rules are in the pack with their reasons."""
     readme = text(pack, "README.md")
-    assert "* 1 requests that AWS did not answer" in readme
+    assert "* 2 requests that AWS did not answer" in readme
     assert "cannot pass: bucket-kms-encryption, cache-encrypted," in readme
-    states = {
-        row["key_arn"].rpartition("/")[2]: (row["policy"], row["state"]) for row in table(pack, "key_policies.csv")
+    assert {(row["action"], row["reason"]) for row in table(pack, "gaps.csv")} == {
+        ("kms:DescribeKey", "access was denied without a reason"),
+        ("kms:GetKeyPolicy", "access was denied without a reason"),
     }
-    assert states["dark"] == ("", "unknown: access was denied without a reason")
-    assert states["unseen"][0] == ""
-    assert states["unseen"][1].startswith("unknown: ")
-    assert {row["policy"] for row in table(pack, "policies.csv")} == {policy for policy, _ in states.values() if policy}
-    assert [(row["action"], row["reason"]) for row in table(pack, "gaps.csv")] == [
-        ("kms:GetKeyPolicy", "access was denied without a reason")
-    ]
     disabled = [row for row in table(pack, "controls.csv") if row["in_force"] == "false"]
     assert disabled
     assert all(row["pass"] == "" for row in disabled)
+
+
+def test_every_key_has_its_policy_or_why_it_is_unknown(pack: Path, later_pack: Path) -> None:
+    """A policy is current if it was read in the run, whether or not the key could be described; else its state says why not.
+
+    By default, the policies of AWS managed keys are not requested.
+    """
+    states = policy_states(pack)
+    assert states["dark"] == (False, "unknown: access was denied without a reason")
+    assert states["unseen"] == (False, "unknown: it was not read")
+    assert states["aws"] == (False, "not requested: AWS manages the key")
+    assert states["undescribed"] == states["far"] == states["fine"] == (True, "current")
+    assert policy_states(later_pack)["far"] == (True, "of an earlier run: its account and region were not read")
+    texts = {row["policy"] for row in table(pack, "policies.csv")}
+    assert texts == {row["policy"] for row in table(pack, "key_policies.csv")} - {""}
+
+
+def policy_states(path: Path) -> dict[str, tuple[bool, str]]:
+    """By the key's name: whether it has a policy, and its state."""
+    rows = table(path, "key_policies.csv")
+    return {row["key_arn"].rpartition("/")[2]: (row["policy"] != "", row["state"]) for row in rows}
 
 
 def test_formulas_are_defused(pack: Path) -> None:
@@ -174,10 +194,9 @@ def test_the_pack_of_a_run_can_be_written_again(
     assert again.read_bytes() == pack.read_bytes()
 
 
-def test_another_run_has_another_pack(pack: Path, evidence_folder: Path, tmp_path: Path) -> None:
+def test_another_run_has_another_pack(pack: Path, later_pack: Path) -> None:
     """The pack of the second run has its facts: fixed keys pass, new keys fail, waivers are gone."""
-    later = write_pack(evidence_folder, tmp_path / "later.zip", mart="2", settings="no-waivers")
-    rows = by_key(later, "key-rotation")
+    rows = by_key(later_pack, "key-rotation")
     assert [rows[name]["status"] for name in ("late", "new", "accepted")] == ["pass", "fail", "fail"]
     assert by_key(pack, "key-rotation")["late"]["status"] == "fail"
 
