@@ -209,6 +209,25 @@ def test_a_difference_from_the_recorded_results_is_reported(evidence_folder: Pat
     assert "run recorded: key-pending-deletion-unused. A difference" in text(tmp_path / "pack.zip", "README.md")
 
 
+@pytest.mark.parametrize(
+    ("status", "recorded", "expected"),
+    [
+        ("fail", "fail", False),
+        ("pass", None, False),
+        ("not_applicable", None, False),
+        ("fail", None, True),
+        ("unknown", None, True),
+        ("waived", "fail", True),
+        ("fail", "waived", True),
+        ("pass", "fail", True),
+        ("pass", "not_applicable", True),
+    ],
+)
+def test_a_result_differs_if_another_status_was_recorded(status: str, recorded: str | None, expected: bool) -> None:
+    """Two results that are exchanged differ, although the counts are equal; a pass that never was a problem is not recorded."""
+    assert packs.differs(status, recorded) is expected
+
+
 def test_an_unknown_framework_is_refused_with_the_known_ones() -> None:
     """The message lists the frameworks, and no file is written; exit code 2."""
     done = CliRunner().invoke(evidence, ["--framework", "cis"])
