@@ -180,13 +180,11 @@ def test_formulas_are_defused(pack: Path) -> None:
     assert f"'{FORMULA}" in {row["received"] for row in table(pack, "policies.csv")}
 
 
-@pytest.mark.parametrize(
-    ("mart", "options"), [("1", ()), ("1", ("--as-of", "1")), ("2", ("--as-of", "1")), ("rebuilt", ("--as-of", "1"))]
-)
+@pytest.mark.parametrize(("mart", "options"), [("1", ()), ("1", ("--as-of", "1")), ("2", ("--as-of", "1"))])
 def test_the_pack_of_a_run_can_be_written_again(
     mart: str, options: tuple[str, ...], pack: Path, evidence_folder: Path, tmp_path: Path
 ) -> None:
-    """The same run gives the same bytes: again, after a later run, and from a mart that was rebuilt from the ledger.
+    """The same run gives the same bytes: at once, and after a later run from a mart that was rebuilt from the ledger.
 
     The waivers of the run are history: those of the settings were removed since.
     """
@@ -239,7 +237,7 @@ def test_an_unknown_framework_is_refused_with_the_known_ones() -> None:
 
 def test_a_run_that_did_not_end_has_no_pack(evidence_folder: Path, tmp_path: Path) -> None:
     """The pack of a run that failed would look like the evidence of a smaller organization: exit code 2, and no file."""
-    done = export(evidence_folder, tmp_path / "pack.zip", "--as-of", "3", mart="rebuilt")
+    done = export(evidence_folder, tmp_path / "pack.zip", "--as-of", "3", mart="2")
     assert isinstance(done.exception, QueryError)
     assert "has not ended" in str(done.exception)
     assert not (tmp_path / "pack.zip").exists()
