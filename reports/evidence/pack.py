@@ -120,6 +120,7 @@ class Written:
     digest: str
     """The SHA-256 of its manifest."""
     files: int
+    """Without the manifest."""
     differences: list[str]
     """The rules whose results differ from those that the run recorded."""
 
@@ -157,8 +158,9 @@ def write(duck: duckdb.DuckDBPyConnection, evidence: Evidence, path: Path) -> Wr
                 "files": pack.files,
             }
         )
+        count = len(pack.files)
         pack.text(MANIFEST, manifest.decode())
-    return Written(digest(manifest), len(pack.files), differences)
+    return Written(digest(manifest), count, differences)
 
 
 class _Pack:

@@ -18,6 +18,7 @@ from models.settings import load
 from reports.evidence import pack as packs
 from reports.evidence.cli import evidence
 from reports.evidence.manifest import SAFE_NAME
+from reports.evidence.verify import check
 from reports.mart.connection import connect
 from reports.mart.errors import QueryError
 from reports.rules.framework_loader import Control, Framework, UnknownFrameworkError, load_frameworks
@@ -203,6 +204,9 @@ def test_a_difference_from_the_recorded_results_is_reported(evidence_folder: Pat
     """A rule whose counts are not those of the run is named by the command and in the pack: the two cannot be mixed up."""
     done = export(evidence_folder, tmp_path / "pack.zip", settings="more-rules")
     assert done.exit_code == 0
+    checked = check(tmp_path / "pack.zip")
+    about = f"{checked.files} files about run 1; SHA-256 of the manifest {checked.digest}"
+    assert done.stdout == f"{tmp_path / 'pack.zip'}: {about}\n"
     assert "differ from those that run 1 recorded: key-pending-deletion-unused" in done.stderr
     assert "run recorded: key-pending-deletion-unused. A difference" in text(tmp_path / "pack.zip", "README.md")
 
