@@ -62,7 +62,7 @@ def evidence(
         written = write(connection, pack, output)
     if written.differences:
         click.echo(
-            f"rules whose counts differ from those that run {pack.run['run_id']} recorded: {', '.join(written.differences)} "
+            f"rules whose results differ from those that run {pack.run['run_id']} recorded: {', '.join(written.differences)} "
             "(see README.md in the pack)",
             err=True,
         )

@@ -12,7 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import IO, Any, Final
@@ -55,8 +55,9 @@ SELECT k.key_arn, k.account_id, k.region, p.policy_hash AS policy,
   CASE
     WHEN k.failure_causes['kms:GetKeyPolicy'] IS NOT NULL
       THEN CASE WHEN p.policy_hash IS NULL THEN 'unknown: ' ELSE 'of an earlier run: ' END || k.failure_causes['kms:GetKeyPolicy']
-    WHEN p.policy_hash IS NULL THEN 'unknown: it was not read; coverage.csv and gaps.csv have the reason'
-    WHEN k.freshness <> 'current' THEN 'of an earlier run: the key could not be read again'
+    WHEN p.policy_hash IS NULL AND k.manager = 'AWS' THEN 'not requested: AWS manages the key'
+    WHEN p.policy_hash IS NULL THEN 'unknown: it was not read'
+    WHEN k.last_seen_run IS DISTINCT FROM internal.view_run() THEN 'of an earlier run: its account and region were not read'
     ELSE 'current'
   END AS state
 FROM keys k
@@ -119,8 +120,9 @@ class Written:
     digest: str
     """The SHA-256 of its manifest."""
     files: int
+    """Without the manifest."""
     differences: list[str]
-    """The rules whose counts differ from those that the run recorded."""
+    """The rules whose results differ from those that the run recorded."""
 
 
 def load_evidence(
@@ -139,9 +141,9 @@ def write(duck: duckdb.DuckDBPyConnection, evidence: Evidence, path: Path) -> Wr
     """Write the pack, atomically. Raises RuleError, OutputError, QueryError or OverLimitError."""
     with replacing(path) as unfinished, explained(), ZipFile(unfinished, "w") as zipped:
         pack = _Pack(zipped)
-        counts = _write_controls(pack, duck, evidence)
+        counts, differing = _write_controls(pack, duck, evidence)
         recorded = {row[0]: Counts(zip(STATUSES, map(int, row[1:]), strict=True)) for row in run(duck, _RECORDED)[1]}
-        differences = sorted(rule_id for rule_id in counts if counts[rule_id] != recorded.get(rule_id, _NONE))
+        differences = sorted(differing.union(name for name in counts if counts[name] != recorded.get(name, _NONE)))
         pack.table("controls.csv", _CONTROL_COLUMNS, _control_rows(evidence, counts, recorded))
         _write_rules(pack, duck, evidence)
         for name, query in _TABLES.items():
@@ -151,16 +153,14 @@ def write(duck: duckdb.DuckDBPyConnection, evidence: Evidence, path: Path) -> Wr
             {
                 "format": FORMAT,
                 "program": f"kmsledger {evidence.version}",
-                "framework": {
-                    name: getattr(evidence.framework, name) for name in ("title", "version", "source", "checked")
-                }
-                | {"id": evidence.framework.framework_id},
+                "framework": {**asdict(evidence.framework), "controls": len(evidence.framework.controls)},
                 "run": evidence.run,
                 "files": pack.files,
             }
         )
+        count = len(pack.files)
         pack.text(MANIFEST, manifest.decode())
-    return Written(digest(manifest), len(pack.files), differences)
+    return Written(digest(manifest), count, differences)
 
 
 class _Pack:
@@ -206,29 +206,37 @@ class _Hashed(io.RawIOBase):
         return size
 
 
-def _write_controls(pack: _Pack, duck: duckdb.DuckDBPyConnection, evidence: Evidence) -> dict[str, Counts]:
-    """Write the population of each control; returns the counts of its rules."""
+def _write_controls(
+    pack: _Pack, duck: duckdb.DuckDBPyConnection, evidence: Evidence
+) -> tuple[dict[str, Counts], set[str]]:
+    """Write the population of each control; returns the counts of all rules, and the rules with a result that differs."""
     counts: dict[str, Counts] = {}
+    differing: set[str] = set()
 
     def rows(control: Control) -> Iterator[tuple[Any, ...]]:
         for rule in (evidence.rules[rule_id] for rule_id in control.rules if rule_id in evidence.rules):
             counted = counts[rule.rule_id] = _NONE.copy()
             for row in waived_population(duck, rule):
                 counted[row[4]] += 1
+                if differs(row[4], row[8]):
+                    differing.add(rule.rule_id)
                 yield rule.rule_id, *row
 
     for name, control in control_files(evidence.framework):
         pack.table(name, ("rule_id", *WAIVED_COLUMNS), rows(control))
-    return counts
+    return counts, differing
+
+
+def differs(status: str, recorded: str | None) -> bool:
+    """Whether the run recorded another status; it recorded none (None) for a resource that never was a problem."""
+    return recorded != status and (recorded is not None or status in STATUSES[:3])
 
 
 def control_files(framework: Framework) -> Iterator[tuple[str, Control]]:
     """The file of each control; the number keeps names apart that differ only in other characters."""
     for number, control in enumerate(framework.controls, start=1):
-        yield (
-            f"controls/{number:02d}-{re.sub(r'[^A-Za-z0-9.]+', '-', control.control_id)[:80].strip('-.')}.csv",
-            control,
-        )
+        words = re.sub(r"[^A-Za-z0-9.]+", "-", control.control_id)[:80].strip("-.")
+        yield f"controls/{number:02d}-{words}.csv", control
 
 
 _CONTROL_COLUMNS: Final = (
@@ -258,17 +266,15 @@ def control_status(counts: Sequence[Counts | None]) -> str:
 
 
 def _write_rules(pack: _Pack, duck: duckdb.DuckDBPyConnection, evidence: Evidence) -> None:
-    rows = []
+    rows, run_id = [], evidence.run["run_id"]
     for rule_id, rule in sorted(evidence.rules.items()):
         query = bound(results_query(duck, rule), rule.parameters)
-        parameters = json.dumps(dict(rule.parameters), sort_keys=True)
-        rows.append(
-            (rule_id, rule.title, rule.severity, rule.family, rule.why, rule.fix, parameters, digest(query.encode()))
-        )
-        command = f"kmsledger sql --as-of {evidence.run['run_id']} --format csv --file {rule_id}.sql"
+        command = f"kmsledger sql --as-of {run_id} --format csv --file {rule_id}.sql"
         pack.text(
-            f"rules/{rule_id}.sql", f"-- All results of the rule in run {evidence.run['run_id']}: {command}\n{query}"
+            f"rules/{rule_id}.sql", f"-- All results of the rule in run {run_id}, before waivers: {command}\n{query}"
         )
+        parameters, version = json.dumps(dict(rule.parameters), sort_keys=True), digest(query.encode())
+        rows.append((rule_id, rule.title, rule.severity, rule.family, rule.why, rule.fix, parameters, version))
     pack.table("rules.csv", ("rule_id", "title", "severity", "family", "why", "fix", "parameters", "version"), rows)
 
 
@@ -284,18 +290,14 @@ def bound(query: str, parameters: Mapping[str, str]) -> str:
 
 def _readme(evidence: Evidence, counts: dict[str, Counts], differences: Sequence[str]) -> str:
     framework, mapped = evidence.framework, {name for control in evidence.framework.controls for name in control.rules}
-    return (
-        files("reports.evidence")
-        .joinpath("readme.md")
-        .read_text(encoding="utf-8")
-        .format(
-            **evidence.run,
-            framework=framework.name,
-            source=framework.source,
-            checked=framework.checked,
-            program=evidence.version,
-            unknown=sum(counted["unknown"] for counted in counts.values()),
-            missing=", ".join(sorted(mapped - set(counts))) or "none",
-            differences=", ".join(differences) or "none",
-        )
+    text = files("reports.evidence").joinpath("readme.md").read_text(encoding="utf-8")
+    return text.format(
+        **evidence.run,
+        framework=framework.name,
+        source=framework.source,
+        checked=framework.checked,
+        program=evidence.version,
+        unknown=sum(counted["unknown"] for counted in counts.values()),
+        missing=", ".join(sorted(mapped - set(counts))) or "none",
+        differences=", ".join(differences) or "none",
     )

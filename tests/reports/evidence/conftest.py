@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from click.testing import CliRunner, Result
 
 from models.settings import Settings
 from reports.evidence.cli import evidence
-from reports.pipeline import build_mart, refresh
+from reports.pipeline import refresh
 from tests.made_once import made_once
 from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
+from tests.reports.mart_schema import offer_schema
 
-SHOP, IRELAND = "111122223333", "eu-west-1"
+SHOP, IRELAND, PARIS = "111122223333", "eu-west-1", "eu-west-3"
 FRAMEWORK = "nist-800-53-r5"
 RULES = ("key-rotation", "key-pending-deletion", "key-duty-separation")
 """The rules in force; the other rules of the framework are disabled."""
@@ -30,9 +30,9 @@ WritePack = Callable[..., Path]
 
 @pytest.fixture(scope="session")
 def evidence_folder(shared_directory: Path) -> Path:
-    """`1.duckdb` and `2.duckdb` are the marts after each run; `rebuilt.duckdb` was built after a third run, which failed.
+    """`1.duckdb` is the mart of the first run; `2.duckdb`, of the second, was built from the ledger after a third one failed.
 
-    The second run has no waivers, and two facts are different.
+    The second run has no waivers, two facts are different, and a region is not read.
     """
     return made_once(shared_directory / "evidence", _make)
 
@@ -55,24 +55,28 @@ def _make(folder: Path) -> None:
     first = _settings(folder, "settings", waivers=[str(folder / "waivers.yaml")])
     _settings(folder, "more-rules", **only(*RULES, "key-pending-deletion-unused"))
     world = LedgerBuilder(settings.database)
-    world.account(SHOP, FORMULA, IRELAND)
+    world.account(SHOP, FORMULA, IRELAND, PARIS)
     for name in ("off", "accepted", "late"):
         world.key(SHOP, IRELAND, name, rotation="disabled")
     for name in ("dark", "unseen"):
         world.key(SHOP, IRELAND, name, rotation="unknown", policy=None)
     world.gap(SHOP, IRELAND, "kms:GetKeyPolicy", f"arn:aws:kms:{IRELAND}:{SHOP}:key/dark")
+    world.key(SHOP, IRELAND, "undescribed", rotation="enabled")
+    world.gap(SHOP, IRELAND, "kms:DescribeKey", f"arn:aws:kms:{IRELAND}:{SHOP}:key/undescribed")
     world.key(SHOP, IRELAND, "fine", rotation="enabled")
-    world.key(SHOP, IRELAND, "aws", rotation="not_applicable", manager="AWS")
+    world.key(SHOP, PARIS, "far", rotation="enabled")
+    world.key(SHOP, IRELAND, "aws", rotation="not_applicable", manager="AWS", policy=None)
     world.key(SHOP, IRELAND, "formula", policy=FORMULA)
     world.crawl()
     refresh(first)
-    shutil.copy(folder / "2.duckdb", folder / "1.duckdb")
+    (folder / "2.duckdb").rename(folder / "1.duckdb")
+    offer_schema(folder / "2.duckdb")  # its mart is built from the ledger alone
     world.key(SHOP, IRELAND, "late", rotation="enabled")
     world.key(SHOP, IRELAND, "new", rotation="disabled")
+    world.outcomes[SHOP, PARIS] = ("failed", "the endpoint could not be reached")
     world.crawl()
-    refresh(settings)
     world.crawl(status="failed")
-    build_mart(settings, folder / "rebuilt.duckdb")
+    refresh(settings)
     write_pack(folder, folder / "pack.zip")
 
 
