@@ -53,7 +53,8 @@ def evidence(
     chosen = find_framework(framework)
     settings = load(config_path)
     limits = Limits(memory_limit, temp_directory)
-    with open_mart(mart_path or settings.report.mart, as_of, limits=limits, stored=True)[0] as connection:
+    # As of an earlier run the views are not stored: storing them is not subject to the memory limit, and no faster here.
+    with open_mart(mart_path or settings.report.mart, as_of, limits=limits)[0] as connection:
         pack = load_evidence(connection, chosen, load_rules(settings), version("kmsledger"))
         if output is None:
             output = settings.report.directory / pack.file_name

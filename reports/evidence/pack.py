@@ -129,8 +129,9 @@ def load_evidence(
     duck: duckdb.DuckDBPyConnection, framework: Framework, rules: Iterable[Rule], version: str
 ) -> Evidence:
     """The evidence as of the connection's run. Raises QueryError for a run that did not end."""
-    columns, rows = run(duck, _RUN)
-    facts = [dict(zip(columns, row, strict=True)) for row in rows]
+    with explained():
+        columns, rows = run(duck, _RUN)
+        facts = [dict(zip(columns, row, strict=True)) for row in rows]
     if not facts or facts[0]["status"] not in {"complete", "partial"}:
         raise QueryError("the run has not ended, and proves nothing: name one that ended with --as-of")
     mapped = {rule_id for control in framework.controls for rule_id in control.rules}

@@ -11,6 +11,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
@@ -18,6 +19,7 @@ import duckdb
 from models.severities import SEVERITIES, STATUSES
 from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
+from reports.mart.errors import OUT_OF_MEMORY, OverLimitError
 from reports.rules.loader import OLD_FORM, Rule, RuleError
 
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
@@ -196,20 +198,27 @@ def waived_population(duck: duckdb.DuckDBPyConnection, rule: Rule) -> Iterator[t
 
 
 def results_query(duck: duckdb.DuckDBPyConnection, rule: Rule) -> str:
-    """The SELECT of all results of a rule, with its parameters as ``$name``. Raises RuleError."""
-    try:
+    """The SELECT of all results of a rule, with its parameters as ``$name``. Raises RuleError or OverLimitError."""
+    with _explained(rule):
         note = "coalesce(note, '')" if "note" in check_columns(duck, rule) else "''"
-    except duckdb.Error as error:
-        raise _failed(rule, error) from error
     return _RESULTS.format(note=note, query=_select(rule))
 
 
 def _rows(duck: duckdb.DuckDBPyConnection, rule: Rule, query: str, values: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     results = results_query(duck, rule)
-    try:
+    with _explained(rule):
         cursor = duck.execute(query.format(results=results), {**rule.parameters, **values})
         while rows := cursor.fetchmany(_FETCHED_ROWS):
             yield from rows
+
+
+@contextmanager
+def _explained(rule: Rule) -> Iterator[None]:
+    """Raise DuckDB's errors of the block as RuleError, which names the rule, and a lack of memory as OverLimitError."""
+    try:
+        yield
+    except duckdb.OutOfMemoryException as error:
+        raise OverLimitError(OUT_OF_MEMORY) from error
     except duckdb.Error as error:
         raise _failed(rule, error) from error
 

@@ -20,7 +20,7 @@ from reports.evidence.cli import evidence
 from reports.evidence.manifest import SAFE_NAME
 from reports.evidence.verify import check
 from reports.mart.connection import connect
-from reports.mart.errors import QueryError
+from reports.mart.errors import OverLimitError, QueryError
 from reports.rules.framework_loader import Control, Framework, UnknownFrameworkError, load_frameworks
 from reports.rules.loader import Rule, load_rules
 from reports.rules.runner import population
@@ -245,6 +245,14 @@ def test_a_run_that_did_not_end_has_no_pack(evidence_folder: Path, tmp_path: Pat
     assert isinstance(done.exception, QueryError)
     assert "has not ended" in str(done.exception)
     assert not (tmp_path / "pack.zip").exists()
+
+
+def test_a_lack_of_memory_is_not_an_invalid_rule(evidence_folder: Path, tmp_path: Path) -> None:
+    """The message names the options that allow more memory; exit code 4, and no file."""
+    done = export(evidence_folder, tmp_path / "pack.zip", "--memory-limit", "1MB")
+    assert isinstance(done.exception, OverLimitError), done.exception
+    assert "--temp-directory" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_file_names_are_safe_and_distinct() -> None:
