@@ -82,6 +82,8 @@ def _sha256(_context: click.Context, _parameter: click.Parameter, value: str | N
 @click.option(
     "--digest", metavar="SHA256", callback=_sha256, help="The SHA-256 of the manifest, as printed with the pack."
 )
+# Accepted because scripts pass it to every command; the check depends on no settings.
+@click.option("--config", type=click.Path(), expose_value=False, hidden=True)
 @click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False, readable=True))
 def verify(*, file: Path, digest: str | None) -> None:
     """Check that an evidence pack is intact; nothing is extracted.

@@ -220,7 +220,7 @@ def test_list_keys_denied_for_one_run(results: FailedRunResult) -> None:
         results.sql(f"SELECT * FROM coverage WHERE {scope_condition} AND outcome <> 'complete' AND since_run > 1", 3)
         == []
     )
-    assert "A whole listing is missing (kms:ListKeys) in" in results.reports[1]
+    assert f"{DENIED} kms:ListKeys the whole listing" in results.reports[1]
 
 
 def test_a_region_excluded_for_one_run(results: FailedRunResult) -> None:

@@ -1,4 +1,4 @@
--- The open gaps.
+-- The open gaps; whole listings, which hide an unknown number of resources, first.
 SELECT coalesce(account_name, account_id) AS account, account_id, CASE region WHEN '*' THEN 'all regions' ELSE region END AS region,
     action, subject, CASE
         WHEN subject IN (SELECT key_arn FROM keys) THEN 'key-' || subject
@@ -11,5 +11,5 @@ SELECT coalesce(account_name, account_id) AS account, account_id, CASE region WH
     count(*) OVER () AS total
 FROM coverage
 WHERE outcome = 'gap'
-ORDER BY account_name, account_id, region, service, operation, subject
+ORDER BY subject IS NOT NULL, account_name, account_id, region, service, operation, subject
 LIMIT $limit
