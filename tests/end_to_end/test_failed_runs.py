@@ -129,10 +129,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> FailedRunResult:
 
 
 def _text(page: Path) -> str:
-    """The text of a report, and all keys with their age."""
+    """The text of a report, and all keys with their age and all gaps."""
     html = page.read_text(encoding="utf-8")
-    keys = " / ".join(f"{row['key_arn']} {row['stale'] or 'current'}" for row in read(html).data("keys"))
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split()) + keys
+    node = read(html)
+    keys = " / ".join(f"{row['key_arn']} {row['stale'] or 'current'}" for row in node.data("keys"))
+    gaps = " / ".join(f"{row['region']} {row['action']} {row['subject'] or row['whole']}" for row in node.data("gaps"))
+    return " ".join(re.sub(r"<[^>]+>", " ", html).split()) + keys + gaps
 
 
 def _keys(results: FailedRunResult, scope_condition: str, run_id: int) -> set[tuple[str, str]]:
@@ -221,6 +223,7 @@ def test_list_keys_denied_for_one_run(results: FailedRunResult) -> None:
         == []
     )
     assert f"{DENIED} kms:ListKeys the whole listing" in results.reports[1]
+    assert re.search(rf"kms:ListKeys in sandbox-1 \(\d+\), {DENIED}: 1 response missing", results.reports[1])
 
 
 def test_a_region_excluded_for_one_run(results: FailedRunResult) -> None:

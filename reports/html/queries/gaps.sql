@@ -1,15 +1,15 @@
 -- The open gaps; whole listings, which hide an unknown number of resources, first.
 SELECT coalesce(account_name, account_id) AS account, account_id, CASE region WHEN '*' THEN 'all regions' ELSE region END AS region,
-    action, subject, CASE
+    action, nullif(subject, '') AS subject, CASE
         WHEN subject IN (SELECT key_arn FROM keys) THEN 'key-' || subject
         WHEN subject IN (SELECT resource_arn FROM resource_keys) THEN 'resource-' || subject
         WHEN subject IN (SELECT principal FROM key_principals) THEN 'principal-' || subject
     END AS place,
-    CASE WHEN subject IS NULL THEN 'the whole listing' END AS whole,
+    CASE WHEN coalesce(coverage.subject, '') = '' THEN 'the whole listing' END AS whole,
     coalesce(cause_text, cause, 'no reason recorded') AS cause, code, message,
     coalesce(strftime(since, '%Y-%m-%d'), 'unknown') AS since, consecutive_runs AS runs,
     count(*) OVER () AS total
 FROM coverage
 WHERE outcome = 'gap'
-ORDER BY subject IS NOT NULL, account_name, account_id, region, service, operation, subject
+ORDER BY coalesce(coverage.subject, '') <> '', account_name, account_id, region, service, operation, subject
 LIMIT $limit
