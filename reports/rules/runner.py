@@ -67,11 +67,13 @@ _DUPLICATE = (
 )
 _CONTRACT_CHECK = f"""
 SELECT rule_id, resource_arn, unwaived_status, coalesce(resource_arn, '') = '' AS unnamed,
-  coalesce(unwaived_status NOT IN {STATUSES}, true) AS invalid_status, severity NOT IN {SEVERITIES} AS invalid_severity,
-  resources > 1 AS duplicate
+  coalesce(unwaived_status NOT IN {STATUSES}, true) AS invalid_status, severity NOT IN {SEVERITIES} AS invalid_severity
 FROM memory.main.result
-WHERE listed AND (unnamed OR invalid_status OR invalid_severity OR duplicate OR coalesce(reason, '') = '')
-ORDER BY rule_id, unnamed DESC, duplicate DESC, invalid_status DESC, invalid_severity DESC, resource_arn LIMIT 1
+WHERE listed AND (unnamed OR invalid_status OR invalid_severity OR coalesce(reason, '') = '')
+ORDER BY rule_id, unnamed DESC, invalid_status DESC, invalid_severity DESC, resource_arn LIMIT 1
+"""
+_LISTED_TWICE = """
+SELECT rule_id, resource_arn FROM memory.main.result WHERE listed GROUP BY ALL HAVING sum(resources) > 1 ORDER BY ALL LIMIT 1
 """
 
 
@@ -125,6 +127,8 @@ def _run_rule(duck: duckdb.DuckDBPyConnection, rule: Rule, run_id: int | None) -
             rule_id=rule.rule_id, severity=rule.severity, query=_select(rule), was_problem=was_problem
         )
         duck.execute(insert, parameters)
+    except duckdb.OutOfMemoryException:
+        raise  # the fault of no rule: the build explains it
     except duckdb.Error as error:
         raise _failed(rule, error) from error
 
@@ -133,13 +137,13 @@ def _check_results(duck: duckdb.DuckDBPyConnection, rules: dict[str, Rule]) -> N
     """Raise RuleError for a result that breaks the contract."""
     broken = duck.execute(_CONTRACT_CHECK).fetchone()
     if broken is None:
+        if (twice := duck.execute(_LISTED_TWICE).fetchone()) is not None:
+            raise _duplicate(rules[twice[0]], twice[1])
         return
-    rule_id, resource, status, unnamed, invalid_status, invalid_severity, duplicate = broken
+    rule_id, resource, status, unnamed, invalid_status, invalid_severity = broken
     rule = rules[rule_id]
     if unnamed:
         raise RuleError(f"{rule.source}: a row has no resource_arn; every row needs one")
-    if duplicate:
-        raise _duplicate(rule, resource)
     if invalid_status:
         raise _invalid_status(rule, resource, status)
     if invalid_severity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -352,6 +353,15 @@ def test_a_rule_on_demand_hides_no_invalid_status(small_mart: DraftMart, status:
     rule = parse_rule("own-rule.sql", RULE.replace("pass('It is described.')", verdict))
     with pytest.raises(RuleError, match=r"own-rule\.sql: .*key/k1 has status"):
         list(population(small_mart.duck, rule, ("fail",), ("999999999999",)))
+
+
+def test_a_problem_that_a_shipped_rule_returns_twice_is_an_error(small_mart: DraftMart) -> None:
+    """Two problems of one resource are an error, even with different reasons: the check of users' rules does not run here."""
+    reason = "CASE WHEN i = 0 THEN 'A.' ELSE 'B.' END"
+    text = RULE.replace("pass('It is described.')", f"fail({reason})").replace("FROM keys", "FROM keys, range(2) r(i)")
+    rule = replace(parse_rule("own-rule.sql", text), shipped=True)
+    with pytest.raises(RuleError, match="is returned twice"):
+        evaluate_rules(small_mart.duck, small_mart.as_of, [rule])
 
 
 def test_every_shipped_rule_returns_the_expected_columns(small_mart: DraftMart) -> None:
