@@ -5,7 +5,7 @@ From the KMS developer guide, "Grants in AWS KMS", and the model of kms:ListGran
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -15,14 +15,17 @@ import orjson
 from reports.access.engine.condition_text import join_and
 from reports.access.engine.conditions import Value
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values, first_name
+from reports.access.engine.identities import CALLER_KEYS, KEYS_OF_ACCOUNT
 from reports.access.engine.kms_actions import ALL, GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, supported
 from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict, Witness, relation
 from reports.access.engine.policy_parser import Named, Policy
 from reports.access.engine.principals import Principal, classify
-from reports.access.engine.request_principals import caller_of
+from reports.access.engine.request_principals import Audience, Caller, caller_of
 from reports.access.engine.solver import (
     Call,
+    Denies,
     Rule,
+    SearchResult,
     denied_to_everyone,
     denies_of,
     groups,
@@ -37,6 +40,8 @@ _RETIRE = bit("RetireGrant")
 _WITH_CONTEXT = SYMMETRIC_MASK | bit("CreateGrant")
 """The operations that an encryption context constraint restricts; grants that the grantee creates need it too."""
 _MASK = "-"
+_CONTEXT_KEY = "kms:encryptioncontext:"
+_ALL_CONTEXT_KEYS = "kms:encryptioncontextkeys"
 
 
 class Constraint(NamedTuple):
@@ -88,7 +93,7 @@ class _GrantAnalyzer:
         self._facts = facts
         self._organization = organization
         self._constraints = _constraints(grant.constraints) if grant.constraints else ()
-        self._denies = _denies(policy, facts) if policy is not None and _has_deny(policy) else []
+        self._denies = _deny_rules(policy, facts, organization) if policy is not None and _has_deny(policy) else None
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield the verdicts on the grantee, then on the principals that can retire the grant."""
@@ -107,38 +112,25 @@ class _GrantAnalyzer:
                 yield from self._evaluate(retiring, _RETIRE)
 
     def _evaluate(self, principal: Principal | None, operations: int) -> Iterator[Verdict]:
-        certain, unsure, reason = self._apply_denies(principal, operations) if self._denies else (operations, 0, "")
+        denies = self._denies
+        certain, unsure, reason = self._apply_denies(denies, principal, operations) if denies else (operations, 0, "")
         if certain:
             yield self._verdict(principal, names(certain), certain)
         if unsure:
             yield self._verdict(principal, names(unsure), unsure, reason)
 
-    def _apply_denies(self, principal: Principal | None, operations: int) -> tuple[int, int, str]:
+    def _apply_denies(self, denies: _DenyRules, principal: Principal | None, operations: int) -> tuple[int, int, str]:
         """Return the operations that no Deny removes, those that are unknown, and the reason for the latter."""
         caller = caller_of(principal, self._facts.arn, self._organization.accounts) if principal else None
         if caller is None:
-            return operations & ~denied_to_everyone(self._denies), 0, ""
-        candidates = CandidateContext(
-            compared_values(element for rule in self._denies for element in rule.elements),
-            self._facts,
-            self._organization,
-        )
-        denies = denies_of(self._denies, caller, ALL)
+            return operations & ~denied_to_everyone(denies.rules), 0, ""
+        applicable = denies_of(denies.rules, caller, ALL)
+        constraints = [constraint for constraint in self._constraints if denies.tests(constraint)]
         certain, unsure, reason = 0, 0, ""
-        for group in _groups(operations, [rule for rule, _ in denies], self._constraints):
+        for group in _groups(operations, [rule for rule, _ in applicable], constraints):
             _, operation = representative(group)
-            relevant = [(rule, applies) for rule, applies in denies if rule.operations & operation]
-            fixed = _values(self._constraints, operation)
-            if "kms:encryptioncontextkeys" in fixed:  # EncryptionContextEquals: no other key
-                tested = {
-                    key
-                    for rule, _ in relevant
-                    for element in rule.elements
-                    for key in (element.key, *element.variables)
-                }
-                absent = {key for key in tested if key.startswith("kms:encryptioncontext:")} - fixed.keys()
-                fixed = {**fixed, **dict.fromkeys(absent)}
-            result = search((), relevant, Call(candidates, caller, operation, INSIDE_NETWORKS, fixed))
+            relevant = [(rule, applies) for rule, applies in applicable if rule.operations & operation]
+            result = denies.search(caller, relevant, operation, _values(constraints, operation))
             if result.answer:
                 certain |= group
             elif result.answer is None:
@@ -192,17 +184,52 @@ def _conditions(constraints: Sequence[Constraint], held: int) -> str:
     return "; ".join([*(constraint.text for constraint in constraints), *exempt])
 
 
-_DENY_CACHE: list[tuple[Policy, str, list[Rule]]] = []
+class _DenyRules:
+    """The Deny rules of a policy on one key."""
+
+    def __init__(self, policy: Policy, facts: KeyFacts, organization: Organization) -> None:
+        self._inputs = policy, facts, organization
+        self.rules = [rule for rule in rules_of(policy, facts.arn) if not rule.allow and rule.about_key]
+        compared = compared_values(element for rule in self.rules for element in rule.elements)
+        self._candidates = CandidateContext(compared, facts, organization)
+        self._keys = compared.keys()
+        self._context_keys = {key for key in self._keys if key.startswith(_CONTEXT_KEY)}
+        self._by_account = (self._keys & CALLER_KEYS) <= KEYS_OF_ACCOUNT
+        self._results: dict[Hashable, SearchResult] = {}
+
+    def is_of(self, policy: Policy, facts: KeyFacts, organization: Organization) -> bool:
+        """Whether these are the rules of a policy on a key."""
+        ours, key, whole = self._inputs
+        return ours is policy and whole is organization and key == facts
+
+    def tests(self, constraint: Constraint) -> bool:
+        """Whether a rule depends on what the constraint fixes."""
+        return not self._keys.isdisjoint(constraint.values) or (
+            _ALL_CONTEXT_KEYS in constraint.values and bool(self._context_keys)
+        )
+
+    def search(self, caller: Caller, relevant: Denies, operation: int, fixed: dict[str, Value]) -> SearchResult:
+        """Search for a request through a grant, with values that its constraints fix, that no relevant rule denies."""
+        if _ALL_CONTEXT_KEYS in fixed:  # EncryptionContextEquals: no other key
+            fixed = {**fixed, **dict.fromkeys(self._context_keys - fixed.keys())}
+        alike: Hashable = caller
+        if self._by_account and not any(isinstance(applies, Audience) for _, applies in relevant):
+            alike = caller.kind, caller.origin, caller.account, caller.organization
+        key = alike, tuple(relevant), operation, frozenset(fixed.items())
+        if key not in self._results:
+            call = Call(self._candidates, caller, operation, INSIDE_NETWORKS, fixed)
+            self._results[key] = search((), relevant, call)
+        return self._results[key]
+
+
+_DENY_CACHE: list[_DenyRules] = []
 """The Deny rules of the last policy; callers analyze grants of the same or equivalent keys consecutively."""
 
 
-def _denies(policy: Policy, facts: KeyFacts) -> list[Rule]:
-    for cached, arn, rules in _DENY_CACHE:
-        if cached is policy and arn == facts.arn:
-            return rules
-    rules = [rule for rule in rules_of(policy, facts.arn) if not rule.allow and rule.about_key]
-    _DENY_CACHE[:] = [(policy, facts.arn, rules)]
-    return rules
+def _deny_rules(policy: Policy, facts: KeyFacts, organization: Organization) -> _DenyRules:
+    if not (_DENY_CACHE and _DENY_CACHE[0].is_of(policy, facts, organization)):
+        _DENY_CACHE[:] = [_DenyRules(policy, facts, organization)]
+    return _DENY_CACHE[0]
 
 
 def _has_deny(policy: Policy) -> bool:
@@ -285,9 +312,9 @@ def _constraints(text: str) -> tuple[Constraint, ...]:
         if name in {"EncryptionContextSubset", "EncryptionContextEquals"} and isinstance(value, dict):
             pairs = {str(key): item for key, item in value.items() if isinstance(item, str)}
             only = "only " if name == "EncryptionContextEquals" else ""
-            fixed: dict[str, Value] = {f"kms:encryptioncontext:{key.lower()}": item for key, item in pairs.items()}
+            fixed: dict[str, Value] = {f"{_CONTEXT_KEY}{key.lower()}": item for key, item in pairs.items()}
             if only:
-                fixed["kms:encryptioncontextkeys"] = tuple(pairs)
+                fixed[_ALL_CONTEXT_KEYS] = tuple(pairs)
             described = f"{only}encryption context {', '.join(f'{key}={pairs[key]}' for key in sorted(pairs))}"
             parts.append(Constraint(_WITH_CONTEXT, described, "without encryption context", fixed))
         elif name == "SourceArn" and isinstance(value, str):

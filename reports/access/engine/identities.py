@@ -33,6 +33,12 @@ _ATTRIBUTES = {
 }
 _ORGANIZATION_KEYS = frozenset({"aws:principalorgid", "aws:principalorgpaths"})
 CALLER_KEYS = _ATTRIBUTES.keys() | {"aws:principaltype", "aws:principalisawsservice"}
+KEYS_OF_ACCOUNT = _ORGANIZATION_KEYS | {
+    "aws:principalisawsservice",
+    "aws:principalservicename",
+    "aws:principalservicenameslist",
+}
+"""Keys with the same values for all identities of an account."""
 _SERVICE_ACCOUNT = "an account of AWS"
 _PATTERNS = frozenset({"text", "caseless", "like", "arn"})
 _NAME = "x" + "".join(sorted({*string.ascii_letters, *string.digits, *"_+=,.@-"} - {"x"}))
@@ -133,7 +139,7 @@ class Identities:
                 if count > _MAX_IDENTITIES:
                     raise TooManyStatesError
                 yield Identity(each, values | organization, special)
-            if not conditions.by_name and conditions.keys <= _ORGANIZATION_KEYS:
+            if not conditions.by_name and conditions.keys <= KEYS_OF_ACCOUNT:
                 break  # the other identities of the caller are alike
 
     def _principals(self, caller: Caller, conditions: Conditions, role: str = "") -> Iterator[tuple[Caller, Context]]:

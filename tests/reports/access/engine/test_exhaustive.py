@@ -18,7 +18,7 @@ from reports.access.engine.automaton import Part
 from reports.access.engine.grant_analysis import analyse_grant
 from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict
 from reports.access.engine.policy_analysis import analyse_policy
-from reports.access.engine.policy_parser import Named
+from reports.access.engine.policy_parser import Named, Policy
 from reports.access.engine.principals import classify
 from tests.reports.access.engine.cases import policy_of
 from tests.reports.access.engine.oracle import (
@@ -130,6 +130,19 @@ class Draw:
             statements.append(
                 {"Effect": effect, "Principal": listed, **self._about(self._sources, self._random.choice([0, 1, 1, 2]))}
             )
+        return statements
+
+    def denials(self) -> list[dict[str, Any]]:
+        """One to three Deny statements, with conditions that do not distinguish the identities of an account."""
+        kinds = [
+            kind for kind in self._conditions if set(kind[1]) & {"aws:PrincipalOrgID", "kms:EncryptionContext:app"}
+        ]
+        kinds = [(operators, [keys[-1]], values, most) for operators, keys, values, most in kinds]
+        statements = []
+        for _ in range(self._random.randint(1, 3)):
+            listed = self._random.choice(["*", {"AWS": [self.grantee() for _ in range(self._random.randint(1, 2))]}])
+            conditions = self._about(kinds, self._random.choice([0, 1, 1, 2]))
+            statements.append({"Effect": "Deny", "Principal": listed, **conditions})
         return statements
 
     def grantee(self) -> str:
@@ -292,12 +305,14 @@ CARRYING = [{"Condition": {"Null": {"kms:EncryptionContext:app": "true"}}}]
 """Makes requests carry an encryption context."""
 
 
-def check_grant(policy: list[dict[str, Any]], grantee: str, constraints: dict[str, Any] | None) -> None:
+def check_grant(
+    policy: list[dict[str, Any]], grantee: str, constraints: dict[str, Any] | None, parsed: Policy | None = None
+) -> None:
     """Compare a grant under the Deny statements of a policy with the oracle: whether an identity of the grantee can use it."""
     grant = Grant(
         FACTS.arn, "g", grantee_principal=grantee, operations='["Decrypt"]', constraints=json.dumps(constraints)
     )
-    verdicts = analyse_grant(grant, FACTS, ORGANIZATION, policy_of(policy))
+    verdicts = analyse_grant(grant, FACTS, ORGANIZATION, parsed or policy_of(policy))
     denies = [statement for statement in policy if statement["Effect"] == "Deny"]
     granted = {"Effect": "Allow", "Principal": {"AWS": grantee}}
     contexts = next(values for written, values in CONSTRAINTS if written == constraints)
@@ -332,6 +347,17 @@ def test_a_grant_is_usable_if_an_identity_of_its_grantee_can_use_it(seed: int, g
     draw = Draw(seed)
     for _ in range(grants):
         check_grant(draw.policy(), draw.grantee(), draw.constraints())
+
+
+@pytest.mark.parametrize(("seed", "policies"), [(0, 20), pytest.param(1, 400, marks=pytest.mark.deep)])
+def test_grants_on_keys_with_the_same_policy_do_not_affect_each_other(seed: int, policies: int) -> None:
+    """Grants analyzed one after the other under the same key policy share searches, and each still gets its own answer."""
+    draw = Draw(seed)
+    for number in range(policies):
+        policy = draw.denials() if number % 2 else draw.policy()
+        parsed = policy_of(policy)
+        for _ in range(8):
+            check_grant(policy, draw.grantee(), draw.constraints(), parsed)
 
 
 @pytest.mark.deep
