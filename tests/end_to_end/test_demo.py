@@ -168,7 +168,8 @@ def test_the_report_counts_the_resolved_findings(demo: Demo) -> None:
     """
     with connect(demo.directory / "kmsledger.duckdb") as mart:
         [(at, resolved)] = mart.execute(
-            "SELECT resolved_at, count(*) FROM finding_lifecycle WHERE resolved_at = (SELECT max(started_at) FROM runs) GROUP BY ALL"
+            "SELECT resolved_at, count(*) FROM finding_lifecycle "
+            "WHERE resolved_at = (SELECT max(started_at) FROM runs) GROUP BY ALL"
         ).fetchall()
         rows = Source(mart).table("status_changes", at=at)
     assert sum(row["findings"] for row in rows if row["status_change"] == "resolved") == resolved
