@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from models.aws_types import service_label
 from reports.access.engine.kms_actions import CROSS_ACCOUNT, KEY_LEVEL
-from reports.html.filters import conditions, region
+from reports.html.filters import conditions, date, days, region
 from reports.html.findings_section import FindingsSection
 from reports.html.labels import (
     ALWAYS_LISTED,
@@ -140,6 +140,8 @@ class OverviewReport(RunReport):
             {
                 **row,
                 "counts": [0 if row["not_checked"] else row[name] for name in results],
+                "deadline": row["deadline"] and date(row["deadline"]),
+                "days_left": row["deadline"] and days(row["days_left"]),
                 "checked": row["profile"] if row["keys"] or row["wrong"] else None,
             }
             for row in self.rows("vendor_profiles")

@@ -99,6 +99,18 @@ def test_the_mart_has_a_message_for_each_change(demo: Demo) -> None:
     assert messages["key_gone"].endswith(" no longer exists.")
 
 
+def test_the_report_prints_on_four_pages(demo: Demo, tmp_path: Path) -> None:
+    """The overview of the demo organization is at most four sheets of paper."""
+    if os.environ.get("KMSLEDGER_NO_BROWSER") == "1":
+        pytest.skip("KMSLEDGER_NO_BROWSER=1")
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"]
+    options += ["--no-first-run", f"--user-data-dir={tmp_path / 'profile'}", "--proxy-server=127.0.0.1:9"]
+    report, pdf = demo.directory / "reports" / "kmsledger-overview.html", tmp_path / "overview.pdf"
+    command = ["chromium", *options, "--virtual-time-budget=3000", f"--print-to-pdf={pdf}", report.as_uri()]
+    subprocess.run(command, capture_output=True, check=True, timeout=120)
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) <= 4
+
+
 def test_the_report_shows_the_changes_without_network(demo: Demo, page: str) -> None:
     """Chromium renders every change without network access."""
     for sentence in messages_by_type(demo).values():
