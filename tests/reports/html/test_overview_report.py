@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import shlex
@@ -13,6 +14,8 @@ import pytest
 
 from models.settings import Settings
 from reports.html.labels import CLASSES
+from reports.html.overview_report import OverviewReport
+from reports.html.query_runner import Source
 from reports.html.situations import COMMAND
 from reports.mart.connection import connect
 from reports.pipeline import refresh
@@ -253,6 +256,23 @@ def test_hostile_text_is_inert_and_visible(path: Path, page: Node) -> None:
     assert "invoice<U+202E>gnp.exe<U+200B> = '\"`&amp;" in facts["Tags"]
     assert facts["Description"] == LONG
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\u200e\u200f]", path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("zone", "text"),
+    [
+        ("UTC", "2026-01-01 23:30 UTC"),
+        ("Europe/Berlin", "2026-01-01 23:30 UTC (2026-01-02 00:30 CET)"),
+        ("America/New_York", "2026-01-01 23:30 UTC (18:30 EST)"),
+    ],
+)
+def test_a_time_in_the_configured_zone(
+    mart: duckdb.DuckDBPyConnection, settings: Settings, zone: str, text: str
+) -> None:
+    """A time is in UTC, and in parentheses in the zone of the settings, with the date if that differs."""
+    report = settings.report.model_copy(update={"time_zone": zone})
+    moment = dt.datetime(2026, 1, 1, 23, 30)  # noqa: DTZ001 - as the mart has times
+    assert OverviewReport(Source(mart), settings.model_copy(update={"report": report})).clock(moment) == text
 
 
 def test_a_table_that_is_cut_says_so(settings: Settings, tmp_path: Path) -> None:
