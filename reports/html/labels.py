@@ -213,10 +213,10 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
     ),
     "agreement": {
         "not_agreed": ("not a known party", "bad"),
-        "deviates": ("deviates from its profile", "warn"),
+        "deviates": ("deviates", "warn"),
         "unknown": ("unknown", "unknown"),
-        "no_profile": ("no vendor profile", "info"),
-        "agreed": ("as in its profile", "good"),
+        "no_profile": ("no profile", "info"),
+        "agreed": ("as agreed", "good"),
     },
     "party": _words(
         PARTIES,

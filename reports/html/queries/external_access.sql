@@ -9,7 +9,12 @@ WITH path AS (
 ),
 listed AS (
     SELECT party, kind, list_sort(list(DISTINCT principal_account) FILTER (principal_account IS NOT NULL)) AS accounts,
-        count(DISTINCT key_arn) AS key_count, list_sort(list_distinct(flatten(list(operations)))) AS operations,
+        count(DISTINCT key_arn) AS key_count,
+        -- What reads data, what gives access to others, and what destroys keys comes first.
+        list_sort(list_transform(list_distinct(flatten(list(operations))), lambda operation: {
+            'rank': coalesce(list_position(['kms:Decrypt', 'kms:CreateGrant', 'kms:PutKeyPolicy', 'kms:ScheduleKeyDeletion',
+                'kms:DisableKey', 'kms:Sign', 'kms:Encrypt', 'kms:GenerateDataKey'], operation), 99), 'operation': operation
+        })) AS ranked,
         list_sort(list(DISTINCT path), 'DESC') AS paths, min(since) AS since, min(since_run) AS since_run,
         count(*) OVER () AS total
     FROM path
@@ -45,7 +50,8 @@ agreed AS (
     GROUP BY vendor
 )
 SELECT l.party, nullif(array_to_string(l.accounts, ', '), l.party) AS accounts, l.kind, l.key_count,
-    array_to_string(list_transform(l.operations, lambda operation: replace(operation, 'kms:', '')), ', ') AS operations,
+    array_to_string(list_transform(l.ranked[1:4], lambda entry: replace(entry.operation, 'kms:', '')), ', ')
+        || CASE WHEN len(l.ranked) > 4 THEN ' and ' || (len(l.ranked) - 4) || ' more' ELSE '' END AS operations,
     'by ' || array_to_string(list_transform(l.paths, lambda path: CASE path WHEN 'policy' THEN 'key policy' ELSE path END), ' and ') AS paths,
     coalesce(d.data, 'no known resource') AS data,
     CASE WHEN l.since_run = $run_id AND $run_id > (SELECT min(run_id) FROM runs) THEN 'this run' ELSE strftime(l.since, '%Y-%m-%d') END AS since,
