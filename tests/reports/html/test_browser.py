@@ -11,13 +11,15 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.settings import Settings
+from reports.html.registry import REPORTS
 from reports.html.tables import packed
 from tests.reports.html.conftest import report_of
 from tests.reports.html.page import Node, read
@@ -81,7 +83,7 @@ def trap() -> Iterator[Trap]:
     made.close()
 
 
-Open = Callable[[Path, str], Node]
+Open = Callable[..., Node]
 
 
 @pytest.fixture
@@ -90,11 +92,12 @@ def browse(trap: Trap, tmp_path: Path) -> Open:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert chromium, "these tests need chromium; KMSLEDGER_NO_BROWSER=1 runs the others"
 
-    def browse(path: Path, fragment: str = "") -> Node:
+    def browse(path: Path, fragment: str = "", *flags: str) -> Node:
         profile = f"--user-data-dir={tmp_path / 'profile'}"
         command = [
             chromium,
             *FLAGS,
+            *flags,
             profile,
             f"--proxy-server=http://{trap.address}",
             "--dump-dom",
@@ -140,6 +143,16 @@ REACHABLE = """<script>addEventListener("load", () => setTimeout(() => {
 }, 300))</script></body>"""
 
 
+AXE = """<script>AXE</script><script>addEventListener("load", () => setTimeout(async () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+  const { passes, violations } = await axe.run();
+  const found = violations.flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html }) => `${id}: ${html.slice(0, 200)}`));
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  parent.postMessage({ width: innerWidth, dark, passed: passes.map(({ id }) => id), found }, "*");
+}, 300))</script></body>"""
+SCHEMES = {"light": "--blink-settings=preferredColorScheme=1", "dark": "--blink-settings=preferredColorScheme=0"}
+
+
 def with_script(path: Path, to: Path, script: str) -> Path:
     """Write a copy of a report with a script at its end; the report's content policy would block it."""
     html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text(encoding="utf-8"))
@@ -148,14 +161,16 @@ def with_script(path: Path, to: Path, script: str) -> Path:
     return to
 
 
-def at_widths(browse: Open, path: Path, folder: Path, script: str) -> dict[int, dict[str, Any]]:
-    """The messages of a script in the page, in frames of all widths; the page's policy would block the script."""
+def at_widths(
+    browse: Open, path: Path, folder: Path, script: str, *flags: str, widths: Sequence[int] = WIDTHS
+) -> dict[int, dict[str, Any]]:
+    """The messages of a script in the page, in frames of these widths; the page's policy would block the script."""
     with_script(path, folder / "page.html", script)
     frames = "".join(
-        f'<iframe src="page.html" width="{width}" height="900" frameborder="0"></iframe>' for width in WIDTHS
+        f'<iframe src="page.html" width="{width}" height="900" frameborder="0"></iframe>' for width in widths
     )
     (folder / "widths.html").write_text(HARNESS % frames, encoding="utf-8")
-    results = json.loads(browse(folder / "widths.html", "").one("pre", id="result").text)
+    results = json.loads(browse(folder / "widths.html", "", *flags).one("pre", id="result").text)
     return {result["width"]: result for result in results}
 
 
@@ -200,6 +215,36 @@ def test_every_column_can_be_reached(browse: Open, settings: Settings, tmp_path:
     assert all(result["tables"] > 5 for result in found.values())
     assert {width: result["clipped"] for width, result in found.items() if result["clipped"]} == {}
     assert [width for width, result in found.items() if result["wide"]] == []
+
+
+def axe() -> str:
+    """A script that runs axe-core in the page, for `at_widths`."""
+    text = resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    assert "</script" not in text
+    return AXE.replace("AXE", text, 1)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("name", [report.name for report in REPORTS])
+def test_nobody_is_excluded(browse: Open, settings: Settings, tmp_path: Path, name: str, scheme: str) -> None:
+    """axe-core finds no violation in any report, light and dark, on a desktop and a phone, with all details open."""
+    path = report_of(settings, tmp_path / "out", name)
+    found = at_widths(browse, path, tmp_path, axe(), SCHEMES[scheme], widths=(1280, 390))
+    assert {width: result["found"] for width, result in found.items()} == {1280: [], 390: []}
+    for result in found.values():
+        assert result["dark"] == (scheme == "dark")
+        assert {"color-contrast", "label", "button-name", "table-duplicate-name"} <= {*result["passed"]}
+
+
+@pytest.mark.deep
+def test_axe_would_find_a_violation(browse: Open, tmp_path: Path) -> None:
+    """axe-core reports an image without a text, so the test above is conclusive."""
+    bare = tmp_path / "bare.html"
+    head = "<!DOCTYPE html><html lang='en'><head><title>t</title></head>"
+    bare.write_text(f"{head}<body><main><h1>t</h1><img src='data:,'></main></body></html>", encoding="utf-8")
+    (result,) = at_widths(browse, bare, tmp_path, axe(), widths=(390,)).values()
+    assert [violation.split(":")[0] for violation in result["found"]] == ["image-alt"]
 
 
 def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap) -> None:
