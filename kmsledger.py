@@ -29,7 +29,7 @@ SECTIONS = {
         ),
         "mart": LazyCommand("reports.cli", "mart", "Rebuild the mart from the ledger."),
         "report": LazyCommand("reports.cli", "report", "Write the HTML reports."),
-        "mail": LazyCommand("reports.cli", "mail", "Mail the latest report to pending recipients."),
+        "mail": LazyCommand("reports.cli", "mail", "Deliver the latest report to pending recipients."),
     },
     "Query": {
         "sql": LazyCommand("reports.mart.cli", "sql", "Query the mart with SQL."),

@@ -82,14 +82,21 @@ def report(
 
 
 @click.command()
+@click.option("--to", "recipients", multiple=True, metavar="RECIPIENT", help="Only this recipient in the settings.")
+@click.option("--resend", is_flag=True, help="Send again, also to recipients who have received it.")
+@click.option("--dry-run", is_flag=True, help="List who gets what; send, write and record nothing.")
 @CONFIG
-def mail(config_path: Path) -> None:
-    """Mail the report of the last run to recipients who have not received it."""
+def mail(*, recipients: tuple[str, ...], resend: bool, dry_run: bool, config_path: Path) -> None:
+    """Mail the report of the last run to recipients who have not received it.
+
+    A mail that was rejected, or that may have arrived, is sent again only with --resend.
+    """
     from models.settings import load
+    from reports.notify.delivery import Request
     from reports.pipeline import FAILED, send_missing
 
     settings = load(config_path)
     with interruptible("mail interrupted: `kmsledger mail` sends it to recipients who have not received it"):
-        complete = send_missing(settings)
+        complete = send_missing(settings, Request(frozenset(recipients), resend=resend, dry_run=dry_run))
     if not complete:
         raise click.exceptions.Exit(FAILED)

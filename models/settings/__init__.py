@@ -6,7 +6,6 @@ no secrets: the values of `mail.password` and `role.external_id` are hidden, pas
 
 import os
 import re
-import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,21 +15,19 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.errors import UserError
 from models.settings.crawl import CrawlSettings
+from models.settings.delivery import MailSettings as MailSettings
 from models.settings.report import ReportSettings
 from models.settings.rules import OwnerSettings, RuleSettings, Threshold
 from models.settings.types import (
     AccountId,
-    Address,
     AnyText,
     DatabaseUrl,
     ExternalId,
     FilePath,
     Flag,
     Group,
-    Host,
     OneOrMore,
     OuId,
-    Password,
     Region,
     RoleArn,
     RoleName,
@@ -215,47 +212,6 @@ class PartySettings(Group):
 
     name: Text
     accounts: Annotated[tuple[AccountId, ...], Field(min_length=1)]
-
-
-def _subject(value: Any) -> Any:
-    try:
-        if isinstance(value, str) and value and not any(character in value for character in "\n\r\0"):
-            fields = string.Formatter().parse(value)
-            if all(
-                name is None or (name in {"title", "summary", "status", "date"} and not (form or kind))
-                for _, name, form, kind in fields
-            ):
-                return value
-    except ValueError:
-        pass  # a brace without its counterpart
-    raise invalid("a text on one line whose only placeholders are {title}, {summary}, {status} and {date}")
-
-
-class MailSettings(Group):
-    """The mail with the report. `timeout` is in seconds; `subject` can contain {title}, {summary}, {status} and {date}."""
-
-    host: Host
-    port: Annotated[int, whole(1, 65_535, "TCP port")] = 587
-    security: Literal["starttls", "tls", "none"] = "starttls"
-    username: Annotated[Text | None, Unset] = None
-    password: Annotated[Password | None, Unset] = None
-    ca_bundle: Annotated[FilePath | None, Unset] = None
-    timeout: Annotated[float, seconds(600)] = 30
-    sender: Address
-    recipients: Annotated[tuple[Address, ...], Field(min_length=1)]
-    subject: Annotated[str, BeforeValidator(_subject)] = "[kmsledger] {title}: {summary}"
-    attach_report: Flag = True
-
-    @classmethod
-    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield a user name without a password or the reverse, and duplicate recipients."""
-        if data.get("username") and not data.get("password"):
-            yield validation_error(("username",), "a password together with the user name")
-        if data.get("password") and not data.get("username"):
-            yield validation_error(("password",), "a user name together with the password")
-        recipients = [item.casefold() if isinstance(item, str) else item for item in _items(data, "recipients")]
-        for index in _repeated(recipients):
-            yield validation_error(("recipients", index), "each recipient once")
 
 
 class LogSettings(Group):

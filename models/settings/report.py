@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from models.settings.types import FilePath, Group, Text, whole
+from models.settings.types import FilePath, Group, Text, Unset, Url, whole
 
 
 class ReportSettings(Group):
     """Output files of the reports and limits of the HTML report, which notes the number of omitted rows.
 
     A table has at most `list_limit` rows, and a rule at most `findings_limit` findings of each status. `frameworks` lists the
-    IDs for the compliance report in their order; empty means the current version of each framework.
+    IDs for the compliance report in their order; empty means the current version of each framework. `base_url` is the address
+    at which readers find the files of `directory`.
     """
 
     directory: FilePath = Path("reports-out")
@@ -21,3 +22,4 @@ class ReportSettings(Group):
     list_limit: Annotated[int, whole(10, 100_000, "rows")] = 10_000
     findings_limit: Annotated[int, whole(1, 100_000, "findings")] = 1000
     frameworks: tuple[Text, ...] = ()
+    base_url: Annotated[Url | None, Unset] = None

@@ -37,7 +37,7 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> S
         finished_at=run["as_of_time"].replace(tzinfo=UTC),
         headline=_headline(report),
         attention=tuple(
-            AttentionItem(item.severity, item.text, item.where, item.action, item.commands, item.title)
+            AttentionItem(item.severity, item.text, item.where, item.action, item.commands, item.title, item.link)
             for item in situations.first
         ),
         attention_total=situations.total,
@@ -50,7 +50,17 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> S
         gaps_total=report.unread_scopes.total,
         subject=_subject(report),
         all_attention=COMMAND,
+        unchanged_since=_unchanged_since(report, changes.total),
     )
+
+
+def _unchanged_since(report: OverviewReport, changes: int) -> int | None:
+    """The previous run, if neither facts nor findings, gaps or coverage differ from it, and no key is about to be deleted."""
+    urgent = report.run["status"] not in _STATUS or report.figures["keys_deleted_soon"]
+    if urgent or changes or any(report.findings.status_changes.values()):
+        return None
+    (row,) = report.rows("unchanged")
+    return row["previous_run"] if report.findings.has_previous_results and not row["differences"] else None
 
 
 def _subject(report: OverviewReport) -> tuple[str, ...]:

@@ -91,6 +91,8 @@ class Post:
     transactions: int = 0
     sessions: set[int] = field(default_factory=set)
     port: int = 0
+    largest: int = 10**9
+    """The mail server rejects larger mails after DATA."""
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd finds its hooks by these names
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
@@ -118,6 +120,8 @@ class Post:
         del session
         [recipient] = envelope.rcpt_tos
         refusal = self.at_data.get(recipient)
+        if len(envelope.content) > self.largest:
+            refusal = "552 5.3.4 message size exceeds limit"
         if refusal in {None, "abort", "silence"}:
             self.delivered.append((recipient, envelope.content))
         return await self._reply(server, refusal) or "250 2.0.0 queued"

@@ -4,13 +4,26 @@ import dataclasses
 import datetime as dt
 import email
 import email.policy
+import io
 import re
+import secrets
+import zipfile
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
 
-from reports.notify.message import ATTACHMENT_LIMIT, Attachment, AttentionItem, Status, Summary, clean, compose, mailbox
+from reports.notify.message import (
+    ATTACHMENT_LIMIT,
+    BODY_LIMIT,
+    Attachment,
+    AttentionItem,
+    Status,
+    Summary,
+    clean,
+    compose,
+    mailbox,
+)
 from tests.reports.notify.conftest import SettingsFactory
 
 ARN = "arn:aws:kms:eu-central-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
@@ -34,6 +47,7 @@ SUMMARY = Summary(
     subject=("2 keys will be deleted within 7 days", "14 new findings"),
     all_attention="kmsledger cookbook situations",
 )
+URL = "https://reports.example.org/kms/kmsledger-overview-run42.html"
 REPORT = Attachment("report.html", "text/html", b"<p>all of it</p>", "/srv/kmsledger/report.html")
 
 
@@ -108,6 +122,71 @@ def test_html_needs_nothing_from_elsewhere(mail_settings: SettingsFactory) -> No
         assert foreign not in html.lower()
 
 
+# Supported by Apple Mail, Gmail (also with accounts of other providers), Outlook (Windows, macOS, web) and Thunderbird, as
+# caniemail.com has them (2026-11); `mso` comments, max-width and word-break only improve what is readable without them.
+ELEMENTS = {
+    "html", "head", "meta", "title", "body", "div", "table", "tbody", "tr", "td", "h1", "h2", "p", "strong", "span", "a", "br",
+}  # fmt: skip
+PROPERTIES = re.compile(
+    r"(margin|padding|border|background-color|color|font|text-align|text-transform|text-decoration|vertical-align|line-height"
+    r"|letter-spacing|width|display)(-[a-z]+)*|max-width|max-height|overflow|overflow-wrap|word-break"
+)
+
+
+def test_html_uses_what_mail_clients_support(mail_settings: SettingsFactory) -> None:
+    """The HTML has only elements and CSS properties of the list above, no CSS functions, and presentational tables."""
+    _, html = bodies(compose(summary(report_url=URL), mail_settings(), recipient="ciso@example.org"))
+    markup = re.sub(r"<!--.*?-->", "", html, flags=re.DOTALL)
+    assert set(re.findall(r"<([a-z0-9]+)", markup)) <= ELEMENTS
+    declarations = [
+        part for style in re.findall(r'style="([^"]*)"', markup) for part in style.split(";") if part.strip()
+    ]
+    assert [part for part in declarations if not PROPERTIES.fullmatch(part.partition(":")[0].strip())] == []
+    assert not re.search(r"calc\(|var\(|flex|grid|position", markup)
+    assert markup.count("<table") == markup.count('role="presentation"')
+
+
+def test_the_report_is_linked_where_it_is_published(mail_settings: SettingsFactory) -> None:
+    """With report.base_url, both bodies link the report, and the title of each entry its place in the report."""
+    item = AttentionItem("high", "text", "where", title="Key <x> is going.", anchor='k-"1')
+    message = compose(summary(report_url=URL, attention=(item,)), mail_settings(), recipient="ciso@example.org")
+    plain, html = bodies(message)
+    assert f"Report: {URL}" in plain.splitlines()
+    assert set(re.findall(r'href="([^"]*)"', html)) == {URL, f"{URL}#k-%221"}
+    assert "Key &lt;x&gt; is going.</a>" in html
+
+
+def test_the_preheader_adds_to_the_subject(mail_settings: SettingsFactory) -> None:
+    """Mail clients show the first text after the subject: the most urgent entry and the coverage, hidden in the body."""
+    message = compose(
+        summary(headline=(("Accounts read", "117 of 120"),)), mail_settings(), recipient="ciso@example.org"
+    )
+    _, html = bodies(message)
+    first = re.search(r"<body[^>]*>\s*<div([^>]*)>([^<]*)</div>", html)
+    assert first is not None
+    assert "display: none" in first[1]
+    assert first[2] == "Key that encrypts 14 resources is pending deletion · Accounts read: 117 of 120"
+
+
+@pytest.mark.parametrize("length", [900, 100_000])
+def test_html_is_never_clipped(mail_settings: SettingsFactory, length: int) -> None:
+    """Gmail hides what exceeds 102 KB of HTML: longer bodies have fewer entries and shortened texts, and say so."""
+    text = "ü<" * (length // 2)
+    item = AttentionItem("high", text, text, text, (f"aws kms x {text}",) * 3, text)
+    content = summary(
+        title=text, attention=(item,) * 10, attention_total=31, changes=(text,) * 10, changes_total=10, gaps=(text,) * 10,
+        gaps_total=3, new_findings=(item,) * 3, new_findings_total=3,
+    )  # fmt: skip
+    plain, html = bodies(compose(content, mail_settings(), recipient="ciso@example.org"))
+    assert len(html.encode()) <= BODY_LIMIT
+    for heading, total in (("Needs attention", 31), ("Changes since the previous run", 10), ("Gaps", 10)):
+        assert f"{heading} ({total})" in plain
+        section = plain.partition(f"{heading} (")[2].partition("\n---")[2]
+        shown = len(re.findall(r"^\* ", re.split(r"\n\n", section)[0], re.MULTILINE))
+        assert f"... and {total - shown} more in the report" in plain or shown == total
+    assert "… (shortened)" in plain or length < 1000
+
+
 def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
     """Text from AWS adds no markup, no line, no direction change and no link to either body."""
     hostile = "<img src=x onerror=alert(1)>\r\nGaps\n---\n{{ 7*7 }} \u202etxt.exe HTTPS://evil.example/login \ud800"
@@ -164,7 +243,20 @@ def test_headers_of_an_automatic_mail(mail_settings: SettingsFactory) -> None:
     assert message["To"].addresses[0].display_name == "Jörg Ä"
     assert message["Date"].datetime == now
     assert message["Auto-Submitted"] == "auto-generated"
+    assert message["List-Id"] == "kmsledger overview <overview.kmsledger.example.org>"
     assert message.as_bytes().isascii()
+
+
+def test_mails_about_a_report_are_one_thread(mail_settings: SettingsFactory) -> None:
+    """The mails of all runs refer to one Message-ID per report and recipient (RFC 5322, 3.6.4)."""
+
+    def references(run: Summary, recipient: str = "ciso@example.org") -> str:
+        return str(compose(run, mail_settings(), recipient=recipient)["References"])
+
+    first = references(SUMMARY)
+    assert re.fullmatch(r"<kmsledger\.overview\.[0-9a-f]{32}@example\.org>", first)
+    assert references(summary(run_id=43, subject=("no new finding",))) == first
+    assert len({first, references(summary(report="compliance")), references(SUMMARY, "audit@example.org")}) == 3
 
 
 def test_message_id_tells_runs_and_recipients_apart(mail_settings: SettingsFactory) -> None:
@@ -202,13 +294,31 @@ def test_subject_cannot_add_headers(mail_settings: SettingsFactory) -> None:
 
 
 def test_report_over_the_limit_is_named_instead(mail_settings: SettingsFactory) -> None:
-    """A report too big for mail servers is left out and its location named; a small one is still attached."""
-    big = Attachment("big.html", "text/html", bytes(ATTACHMENT_LIMIT * 3 // 4), "/srv/kmsledger/big.html")
+    """A report too big for mail servers, even compressed, is left out and its location named; a small one is still attached."""
+    big = Attachment("big.html", "text/html", secrets.token_bytes(ATTACHMENT_LIMIT * 3 // 4), "/srv/kmsledger/big.html")
     message = compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(big, REPORT))
     assert [part.get_filename() for part in message.iter_attachments()] == ["report.html"]
     for text in map(flat, bodies(message)):
         assert "big.html is not attached" in text
         assert "It is here: /srv/kmsledger/big.html" in text
+
+
+@pytest.mark.parametrize(
+    ("attachment", "size"), [("html", ATTACHMENT_LIMIT), ("zip", 100)], ids=["too large", "configured"]
+)
+def test_report_is_compressed(mail_settings: SettingsFactory, attachment: str, size: int) -> None:
+    """A report that only fits compressed, or with attachment: zip, is a ZIP file with the report, and the body names it."""
+    content = bytes(size)
+    large = Attachment("report.html", "text/html", content, "/srv/kmsledger/report.html")
+    settings = mail_settings(attachment=attachment)
+    message = compose(SUMMARY, settings, recipient="ciso@example.org", attachments=(large,))
+    [part] = message.iter_attachments()
+    assert (part.get_filename(), part.get_content_type()) == ("report.html.zip", "application/zip")
+    with zipfile.ZipFile(io.BytesIO(part.get_content())) as archive:
+        assert archive.namelist() == ["report.html"]
+        assert archive.read("report.html") == content
+    for text in map(flat, bodies(message)):
+        assert "Attached: report.html.zip" in text
 
 
 def test_report_just_under_the_limit_is_attached_and_fits(mail_settings: SettingsFactory) -> None:
@@ -220,8 +330,8 @@ def test_report_just_under_the_limit_is_attached_and_fits(mail_settings: Setting
 
 
 def test_report_is_not_attached_when_switched_off(mail_settings: SettingsFactory) -> None:
-    """Guards mail.attach_report: false."""
-    settings = mail_settings(attach_report="false")
+    """Guards mail.attachment: none."""
+    settings = mail_settings(attachment="none")
     message = compose(SUMMARY, settings, recipient="ciso@example.org", attachments=(REPORT,))
     assert message.get_content_type() == "multipart/mixed"
     assert list(message.iter_attachments()) == []
