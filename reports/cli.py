@@ -82,14 +82,20 @@ def report(
 
 
 @click.command()
-@click.option("--to", "recipients", multiple=True, metavar="RECIPIENT", help="Only this recipient in the settings.")
+@click.option(
+    "--to",
+    "recipients",
+    multiple=True,
+    metavar="RECIPIENT",
+    help="Only this one of the settings: an address, or webhook:NAME.",
+)
 @click.option("--resend", is_flag=True, help="Send again, also to recipients who have received it.")
 @click.option("--dry-run", is_flag=True, help="List who gets what; send, write and record nothing.")
 @CONFIG
 def mail(*, recipients: tuple[str, ...], resend: bool, dry_run: bool, config_path: Path) -> None:
-    """Mail the report of the last run to recipients who have not received it.
+    """Deliver the report of the last run to recipients who have not received it: by mail and webhooks.
 
-    A mail that was rejected, or that may have arrived, is sent again only with --resend.
+    What was rejected, or may have arrived, is sent again only with --resend.
     """
     from models.settings import load
     from reports.notify.delivery import Request

@@ -134,7 +134,7 @@ def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
     written = write(REPORTS, settings.report.mart, settings.report.directory, settings)
     for path in written:
         click.echo(f"report: {path}")
-    if settings.mail is not None and not deliver(settings, run_id, written):
+    if delivery.has_recipients(settings) and not deliver(settings, run_id, written):
         return FAILED
     if crawl_exit == PARTIAL:
         return PARTIAL

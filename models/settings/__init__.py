@@ -1,7 +1,7 @@
 """The settings of kmsledger: one YAML file, loaded into frozen models. `config.example.yaml` documents every setting.
 
 All problems of a file are reported at once, each with line, column, key path, found value and expected value. Messages contain
-no secrets: the values of `mail.password` and `role.external_id` are hidden, passwords in URLs are masked.
+no secrets: passwords, external IDs, and addresses and secrets of webhooks are hidden, passwords in URLs are masked.
 """
 
 import os
@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 from models.errors import UserError
 from models.settings.crawl import CrawlSettings
 from models.settings.delivery import MailSettings as MailSettings
+from models.settings.delivery import WebhookSettings
 from models.settings.report import ReportSettings
 from models.settings.rules import OwnerSettings, RuleSettings, Threshold
 from models.settings.types import (
@@ -44,7 +45,7 @@ from models.settings.types import (
 from models.settings.vendors import VendorSettings
 from models.settings.yaml_loader import KeyPath, Position, Problem, Source, key_text, quoted, read
 
-_HIDDEN = (("mail", "password"), ("role", "external_id"))
+_HIDDEN = (("mail", "password"), ("role", "external_id"), ("webhooks", "url"), ("webhooks", "secret"))
 _EXPECTED = {
     "missing": "a value; this setting has no default",
     "tuple_type": "a list (- item, one a line; [] for none)",
@@ -238,14 +239,16 @@ class Settings(Group):
     owners: tuple[OwnerSettings, ...] = ()
     report: ReportSettings = Field(default_factory=dict, validate_default=True)
     mail: MailSettings | None = None
+    webhooks: tuple[WebhookSettings, ...] = ()
     log: LogSettings = Field(default_factory=dict, validate_default=True)
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield parties with the same name, which reports could not distinguish."""
-        names = [_get(party, "name") for party in _items(data, "known_external_parties")]
-        for index in _repeated(names):
-            yield validation_error(("known_external_parties", index, "name"), "each party once")
+        """Yield parties and receivers with the same name, which reports and the delivery log could not distinguish."""
+        for group, what in (("known_external_parties", "party"), ("webhooks", "webhook")):
+            names = [_get(item, "name") for item in _items(data, group)]
+            for index in _repeated(names):
+                yield validation_error((group, index, "name"), f"each {what} once")
 
     def with_executor(self, executor: str) -> "Settings":
         """A copy of the settings with another, valid crawl.executor."""
@@ -275,6 +278,8 @@ class Settings(Group):
         yield f"role:     {self.role.name}"
         yield f"regions:  {chosen}{excluded}"
         yield f"mail:     {f'{recipients} recipient{plural} through {self.mail.host}' if self.mail else 'none'}"
+        if self.webhooks:
+            yield f"webhooks: {', '.join(webhook.name for webhook in self.webhooks)}"
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Yield the fields of repr(), with the password of the database masked."""
@@ -338,7 +343,7 @@ def _found(position: Position, path: KeyPath, expected: str) -> str:
         return f"nothing ({position.written})" if position.written else "nothing"
     if position.kind != "text":
         return f"a {position.kind}"
-    if path[:2] in _HIDDEN:
+    if tuple(part for part in path if isinstance(part, str))[:2] in _HIDDEN:
         return "(hidden)"
     if expected.startswith(("a list", "a mapping")):
         return "a text"

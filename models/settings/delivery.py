@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import string
+from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import InitErrorDetails
 
 from models.settings.types import (
@@ -18,7 +20,9 @@ from models.settings.types import (
     Password,
     Text,
     Unset,
+    Url,
     invalid,
+    matching,
     seconds,
     validation_error,
     whole,
@@ -73,3 +77,35 @@ class MailSettings(Group):
             if isinstance(item, str) and item.casefold() in seen:
                 yield validation_error(("recipients", index), "each recipient once")
             seen.add(str(item).casefold())
+
+
+def _webhook_url(value: Any) -> Any:
+    parts = urlsplit(value)
+    if parts.scheme == "https" or parts.hostname in {"localhost", "127.0.0.1", "::1"}:
+        return value
+    raise invalid("an https:// URL; http:// is for receivers on this host")
+
+
+def _webhook_secret(value: Any) -> Any:
+    text = str(value.get_secret_value() if isinstance(value, SecretStr) else value)
+    try:
+        key = b64decode(text.removeprefix("whsec_"), validate=True)
+        if text.startswith("whsec_") and 24 <= len(key) <= 64:
+            return value
+    except ValueError:
+        pass  # not base64
+    raise invalid("whsec_ followed by 24 to 64 random bytes in base64")
+
+
+ChannelName = Annotated[str, matching(r"[A-Za-z0-9_.-]{1,60}", "1 to 60 letters, digits or characters from _.-")]
+
+
+class WebhookSettings(Group):
+    """A receiver of signed events about runs. `timeout` is in seconds, for each attempt; the URL may contain a secret."""
+
+    name: ChannelName
+    url: Annotated[Url, AfterValidator(_webhook_url), Field(repr=False)]
+    secret: Annotated[SecretStr, BeforeValidator(_webhook_secret)]
+    ca_bundle: Annotated[FilePath | None, Unset] = None
+    timeout: Annotated[float, seconds(600)] = 30
+    only_changes: Flag = False

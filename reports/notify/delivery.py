@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
+from functools import partial
 from typing import Final
 
 import click
@@ -12,7 +13,7 @@ import click
 from models.errors import UserError
 from models.settings import MailSettings, Settings
 from models.store.engine import connect
-from reports.notify import sender
+from reports.notify import sender, webhook
 from reports.notify.delivery_log import RETRIED, DeliveryLog, Entry
 from reports.notify.message import ATTACHMENT_LIMIT, Attachment, Summary, compose
 from reports.notify.result import DeliveryError, Outcome
@@ -98,7 +99,7 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
 
 def _check(request: Request, recipients: Sequence[str]) -> None:
     if not recipients:
-        raise NoRecipientError("the settings name nobody who gets the report: add the section `mail`")
+        raise NoRecipientError("the settings name nobody who gets the report: add the section `mail` or `webhooks`")
     unknown = sorted(set(request.only).difference(recipients))
     if unknown:
         raise NoRecipientError(f"{unknown[0]} is no recipient in the settings: choose from {', '.join(recipients)}")
@@ -107,7 +108,21 @@ def _check(request: Request, recipients: Sequence[str]) -> None:
 def _channels(
     settings: Settings, content: Summary, attachments: tuple[Attachment, ...], *, resend: bool
 ) -> list[Channel]:
-    return [] if settings.mail is None else [_mail(settings.mail, content, attachments, resend=resend)]
+    channels = [] if settings.mail is None else [_mail(settings.mail, content, attachments, resend=resend)]
+    for hook in settings.webhooks:
+        deliver_event = partial(webhook.post, hook, content, resend=resend)
+        channels.append(_receiver(f"webhook:{hook.name}", hook.only_changes, "a signed event", deliver_event))
+    return channels
+
+
+def _receiver(recipient: str, only_changes: bool, what: str, post: Callable[[str], Outcome]) -> Channel:
+    """A channel with one recipient."""
+
+    def send(recipients: Sequence[str], on_outcome: OnOutcome, claim: Claim) -> None:
+        for name in filter(claim, recipients):
+            on_outcome(post(name))
+
+    return Channel((recipient,), only_changes, lambda _: what, send)
 
 
 def _mail(settings: MailSettings, content: Summary, attachments: tuple[Attachment, ...], *, resend: bool) -> Channel:
@@ -169,3 +184,8 @@ def _send(channel: Channel, recipients: Sequence[str], log: DeliveryLog, *, rese
         if outcome.status != "sent" and outcome.detail != failure:
             click.echo(f"kmsledger: delivery to {outcome.recipient} {outcome.status}: {outcome.detail}", err=True)
     return sum(outcome.status == "sent" for outcome in outcomes) == len(recipients)
+
+
+def has_recipients(settings: Settings) -> bool:
+    """Whether anyone in the settings gets the report."""
+    return settings.mail is not None or bool(settings.webhooks)

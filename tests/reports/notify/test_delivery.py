@@ -1,7 +1,5 @@
 """Deliveries: each recipient gets the report of a run once, and the log says what became of it, whatever goes wrong."""
 
-import dataclasses
-import datetime as dt
 import email
 import email.policy
 import signal
@@ -13,52 +11,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, insert
+from sqlalchemy import Engine
 
-from models.settings import Settings
 from models.store.engine import connect
-from models.tables.runs import Run, RunStatus
-from reports.notify.delivery import NoRecipientError, Request, deliver
+from reports.notify.delivery import NoRecipientError
 from reports.notify.delivery_log import DeliveryLog
 from reports.notify.result import Outcome
-from tests.reports.notify.conftest import Post, free_port, run_post
-from tests.reports.notify.test_message import REPORT, SUMMARY
+from tests.reports.notify.conftest import RUN, Post, add_runs, free_port, run_post
+from tests.reports.notify.delivery_helpers import log_of, send, settings_of
+from tests.reports.notify.test_message import SUMMARY
 
-RUN = SUMMARY.run_id
 KILLED = """
 import os, sys
 from pathlib import Path
-from tests.reports.notify.test_delivery import send, settings_of
+from tests.reports.notify.delivery_helpers import send, settings_of
 send(settings_of(Path(sys.argv[1]), int(sys.argv[2])))
 """
-
-
-def settings_of(folder: Path, port: int, recipients: tuple[str, ...] = ("ciso@example.org",), **mail: Any) -> Settings:
-    """Settings with a ledger in `folder` and a mail server on `port`."""
-    mail = {
-        "host": "127.0.0.1",
-        "port": port,
-        "security": "none",
-        "timeout": 1,
-        "sender": "ledger@example.org",
-        "recipients": list(recipients),
-        **mail,
-    }
-    return Settings.model_validate({"database": f"sqlite:///{folder / 'ledger.db'}", "mail": mail})
-
-
-def send(settings: Settings, unchanged_since: int | None = None, **request: Any) -> bool:
-    """Deliver the sample report."""
-    content = dataclasses.replace(SUMMARY, unchanged_since=unchanged_since)
-    return deliver(content, settings, (REPORT,), Request(**request))
-
-
-def log_of(settings: Settings, run_id: int = RUN) -> dict[str, str]:
-    """The status of each recipient in the delivery log."""
-    engine = connect(settings.database)
-    entries = DeliveryLog(engine, run_id, SUMMARY.report).entries()
-    engine.dispose()
-    return {recipient: entry.status for recipient, entry in entries.items()}
 
 
 def received(post: Post, recipient: str) -> list[EmailMessage]:
@@ -68,21 +36,6 @@ def received(post: Post, recipient: str) -> list[EmailMessage]:
         for to, content in post.delivered
         if to == recipient
     ]
-
-
-def add_runs(engine: Engine) -> None:
-    """Add the run of the report and the one before it."""
-    values = {"started_at": dt.datetime.now(dt.UTC), "status": str(RunStatus.COMPLETE), "version": "test"}
-    with engine.begin() as connection:
-        connection.execute(insert(Run), [{**values, "run_id": run_id} for run_id in (RUN - 1, RUN)])
-
-
-@pytest.fixture
-def folder(tmp_path: Path, sqlite_url: str) -> Path:
-    engine = connect(sqlite_url)
-    add_runs(engine)
-    engine.dispose()
-    return tmp_path
 
 
 @pytest.fixture
