@@ -277,7 +277,8 @@ class Settings(Group):
         yield f"accounts: {accounts}"
         yield f"role:     {self.role.name}"
         yield f"regions:  {chosen}{excluded}"
-        yield f"mail:     {f'{recipients} recipient{plural} through {self.mail.host}' if self.mail else 'none'}"
+        server = (self.mail.host or "Amazon SES") if self.mail else ""
+        yield f"mail:     {f'{recipients} recipient{plural} through {server}' if self.mail else 'none'}"
         if self.webhooks:
             yield f"webhooks: {', '.join(webhook.name for webhook in self.webhooks)}"
 

@@ -18,6 +18,7 @@ from models.settings.types import (
     Group,
     Host,
     Password,
+    Region,
     Text,
     Unset,
     Url,
@@ -43,6 +44,13 @@ def _subject(value: Any) -> Any:
     raise invalid("a text on one line whose only placeholders are {title}, {summary}, {status} and {date}")
 
 
+class SesSettings(Group):
+    """Amazon SES instead of an SMTP server, with the credentials and connection settings of `aws`, also its region by default."""
+
+    region: Annotated[Region | None, Unset] = None
+    configuration_set: Annotated[Text | None, Unset] = None
+
+
 class MailSettings(Group):
     """The mail with the report. `timeout` is in seconds; `subject` can contain {title}, {summary}, {status} and {date}.
 
@@ -51,7 +59,8 @@ class MailSettings(Group):
 
     renamed: ClassVar[Mapping[str, str]] = {"attach_report": "attachment"}
 
-    host: Host
+    host: Annotated[Host | None, Unset] = None
+    ses: SesSettings | None = None
     port: Annotated[int, whole(1, 65_535, "TCP port")] = 587
     security: Literal["starttls", "tls", "none"] = "starttls"
     username: Annotated[Text | None, Unset] = None
@@ -66,7 +75,10 @@ class MailSettings(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield a user name without a password or the reverse, and duplicate recipients."""
+        """Yield a mail without exactly one server, a user name without a password or the reverse, and duplicate recipients."""
+        servers = [name for name in ("host", "ses") if data.get(name) not in (None, "")]
+        if len(servers) != 1:
+            yield validation_error(tuple(servers[1:]), "either host (SMTP) or ses (Amazon SES)")
         if data.get("username") and not data.get("password"):
             yield validation_error(("username",), "a password together with the user name")
         if data.get("password") and not data.get("username"):

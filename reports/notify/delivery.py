@@ -108,7 +108,7 @@ def _check(request: Request, recipients: Sequence[str]) -> None:
 def _channels(
     settings: Settings, content: Summary, attachments: tuple[Attachment, ...], *, resend: bool
 ) -> list[Channel]:
-    channels = [] if settings.mail is None else [_mail(settings.mail, content, attachments, resend=resend)]
+    channels = [] if settings.mail is None else [_mail(settings.mail, settings, content, attachments, resend=resend)]
     for hook in settings.webhooks:
         deliver_event = partial(webhook.post, hook, content, resend=resend)
         channels.append(_receiver(f"webhook:{hook.name}", hook.only_changes, "a signed event", deliver_event))
@@ -125,21 +125,26 @@ def _receiver(recipient: str, only_changes: bool, what: str, post: Callable[[str
     return Channel((recipient,), only_changes, lambda _: what, send)
 
 
-def _mail(settings: MailSettings, content: Summary, attachments: tuple[Attachment, ...], *, resend: bool) -> Channel:
+def _mail(
+    mail: MailSettings, settings: Settings, content: Summary, attachments: tuple[Attachment, ...], *, resend: bool
+) -> Channel:
     def make(recipient: str, limit: int = ATTACHMENT_LIMIT) -> EmailMessage:
-        return compose(content, settings, recipient=recipient, attachments=attachments, limit=limit, resend=resend)
+        return compose(content, mail, recipient=recipient, attachments=attachments, limit=limit, resend=resend)
 
     def describe(recipient: str) -> str:
         message = make(recipient)
         files = [f"{part.get_filename()} ({len(part.as_bytes()) / 1e6:.1f} MB)" for part in message.iter_attachments()]
         return f"“{message['Subject']}” with {' and '.join(files) or 'no attachment'}"
 
-    return Channel(
-        settings.recipients,
-        settings.only_changes,
-        describe,
-        lambda recipients, on_outcome, claim: sender.send(recipients, make, settings, on_outcome, claim),
-    )
+    def send(recipients: Sequence[str], on_outcome: OnOutcome, claim: Claim) -> None:
+        if mail.ses is not None:
+            from reports.notify import ses  # loads boto3
+
+            ses.send(recipients, make, (mail, settings.aws), on_outcome, claim)
+        else:
+            sender.send(recipients, make, mail, on_outcome, claim)
+
+    return Channel(mail.recipients, mail.only_changes, describe, send)
 
 
 def _got(entries: Mapping[str, Entry], recipient: str) -> bool:

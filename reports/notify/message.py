@@ -8,7 +8,7 @@ import io
 import re
 import textwrap
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
@@ -24,6 +24,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from models.settings import MailSettings
 from models.severities import SEVERITIES
+
+Compose = Callable[[str, int], EmailMessage]
+"""Composes the mail for a recipient, with attachments of at most so many bytes."""
 
 Status = Literal["complete", "partial", "failed"]
 

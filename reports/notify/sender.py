@@ -10,17 +10,15 @@ import smtplib
 from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 from email.policy import SMTP
-from typing import Final, NoReturn
+from typing import Final
 
 from models.settings import MailSettings
-from reports.notify.message import ATTACHMENT_LIMIT, clean, mailbox
+from reports.notify.batch import Batch
+from reports.notify.message import ATTACHMENT_LIMIT, Compose, clean, mailbox
 from reports.notify.result import DeliveryError, Outcome
 from reports.notify.smtp_connection import cause, quote, server_name, session
 
-__all__ = ["Compose", "DeliveryError", "Outcome", "send"]
-
-Compose = Callable[[str, int], EmailMessage]
-"""Composes the mail for a recipient, with attachments of at most so many bytes."""
+__all__ = ["DeliveryError", "Outcome", "send"]
 
 _CHUNK: Final = 65_536
 _NOTES: Final = 4096
@@ -46,14 +44,10 @@ def send(
     """
     if not recipients:
         return []
-    batch = _Batch(recipients, on_outcome)
+    batch = Batch(recipients, on_outcome)
     try:
         with session(settings) as smtp:
-            for recipient in recipients:
-                if claim(recipient):
-                    batch.record(_deliver(smtp, recipient, compose, settings))
-                else:
-                    batch.leave_out(recipient)
+            batch.run(lambda recipient: _deliver(smtp, recipient, compose, settings), claim)
     except _LostError as error:
         batch.record(error.outcome)
         sent = sum(outcome.status == "sent" for outcome in batch.outcomes)
@@ -64,32 +58,9 @@ def send(
         )
     except DeliveryError as error:
         batch.fail(error.message)
-    if batch.outcomes and not any(outcome.status in {"sent", "unknown"} for outcome in batch.outcomes):
+    if batch.none_accepted:
         batch.fail(_none_accepted(batch.outcomes, settings))
     return batch.outcomes
-
-
-class _Batch:
-    """The outcomes so far; each is reported immediately."""
-
-    def __init__(self, recipients: Sequence[str], on_outcome: Callable[[Outcome], None]) -> None:
-        self._pending = list(recipients)
-        self._on_outcome = on_outcome
-        self.outcomes: list[Outcome] = []
-
-    def record(self, outcome: Outcome) -> None:
-        self.leave_out(outcome.recipient)
-        self.outcomes.append(outcome)
-        self._on_outcome(outcome)
-
-    def leave_out(self, recipient: str) -> None:
-        self._pending.remove(recipient)
-
-    def fail(self, message: str) -> NoReturn:
-        """Record the remaining recipients as failed, and raise DeliveryError."""
-        for recipient in tuple(self._pending):
-            self.record(Outcome(recipient, "failed", message))
-        raise DeliveryError(message, self.outcomes) from None
 
 
 class _LostError(Exception):

@@ -29,6 +29,7 @@ class Receiver:
     requests: list[Received] = field(default_factory=list)
     url: str = ""
     endless: bool = False
+    body: bytes = b"busy\x1b[31m\n"
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def run_receiver(script: Receiver | None = None, *, tls: ssl.SSLContext | None =
                 for name, value in receiver.headers.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(b"busy\x1b[31m\n")
+                self.wfile.write(receiver.body)
                 self.wfile.flush()
                 stopped.wait(5 if receiver.endless else 0)
             elif code < 0:

@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 import pytest
 
 from models.settings import MailSettings
-from reports.notify.message import Attachment, Summary, compose
-from reports.notify.sender import Compose, DeliveryError, Outcome, send
+from reports.notify.message import Attachment, Compose, Summary, compose
+from reports.notify.sender import DeliveryError, Outcome, send
 from tests.reports.notify.conftest import PASSWORD, Post
 from tests.reports.notify.test_message import SUMMARY
 
