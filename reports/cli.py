@@ -87,13 +87,13 @@ def report(
     "recipients",
     multiple=True,
     metavar="RECIPIENT",
-    help="Only this one of the settings: an address, or webhook:NAME.",
+    help="Only this one of the settings: an address, webhook:NAME or chat:NAME.",
 )
 @click.option("--resend", is_flag=True, help="Send again, also to recipients who have received it.")
 @click.option("--dry-run", is_flag=True, help="List who gets what; send, write and record nothing.")
 @CONFIG
 def mail(*, recipients: tuple[str, ...], resend: bool, dry_run: bool, config_path: Path) -> None:
-    """Deliver the report of the last run to recipients who have not received it: by mail and webhooks.
+    """Deliver the report of the last run to recipients who have not received it: by mail, webhooks and chat.
 
     What was rejected, or may have arrived, is sent again only with --resend.
     """

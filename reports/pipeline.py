@@ -23,7 +23,7 @@ from reports.mart.build import DraftMart, MartInfo, build, mart_builder
 from reports.mart.connection import connect
 from reports.mart.extension import Extension
 from reports.mart.mart_reader import open_mart
-from reports.notify import delivery
+from reports.notify import chat, delivery
 from reports.notify.delivery import Request
 from reports.notify.message import Attachment
 from reports.rules import findings
@@ -56,7 +56,7 @@ class NoRunError(UserError):
 
 
 def check_settings(settings: Settings) -> None:
-    """Validate everything that the settings refer to, before a crawl: rules, waivers, vendor profiles, frameworks.
+    """Validate everything that the settings refer to, before a crawl: rules, waivers, vendor profiles, frameworks, chats.
 
     Raises a UserError with exit code 2 and all invalid references.
     """
@@ -67,6 +67,8 @@ def check_settings(settings: Settings) -> None:
         load_assignments(settings)
     with errors:
         check_frameworks(settings)
+    with errors:
+        chat.check(settings.chat)
     errors.reraise()
 
 

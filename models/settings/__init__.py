@@ -1,7 +1,7 @@
 """The settings of kmsledger: one YAML file, loaded into frozen models. `config.example.yaml` documents every setting.
 
 All problems of a file are reported at once, each with line, column, key path, found value and expected value. Messages contain
-no secrets: passwords, external IDs, and addresses and secrets of webhooks are hidden, passwords in URLs are masked.
+no secrets: passwords, external IDs, and addresses and secrets of webhooks and chats are hidden, passwords in URLs are masked.
 """
 
 import os
@@ -15,8 +15,8 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.errors import UserError
 from models.settings.crawl import CrawlSettings
+from models.settings.delivery import ChatSettings, WebhookSettings
 from models.settings.delivery import MailSettings as MailSettings
-from models.settings.delivery import WebhookSettings
 from models.settings.report import ReportSettings
 from models.settings.rules import OwnerSettings, RuleSettings, Threshold
 from models.settings.types import (
@@ -45,7 +45,7 @@ from models.settings.types import (
 from models.settings.vendors import VendorSettings
 from models.settings.yaml_loader import KeyPath, Position, Problem, Source, key_text, quoted, read
 
-_HIDDEN = (("mail", "password"), ("role", "external_id"), ("webhooks", "url"), ("webhooks", "secret"))
+_HIDDEN = (("mail", "password"), ("role", "external_id"), ("webhooks", "url"), ("webhooks", "secret"), ("chat", "url"))
 _EXPECTED = {
     "missing": "a value; this setting has no default",
     "tuple_type": "a list (- item, one a line; [] for none)",
@@ -240,12 +240,13 @@ class Settings(Group):
     report: ReportSettings = Field(default_factory=dict, validate_default=True)
     mail: MailSettings | None = None
     webhooks: tuple[WebhookSettings, ...] = ()
+    chat: tuple[ChatSettings, ...] = ()
     log: LogSettings = Field(default_factory=dict, validate_default=True)
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
         """Yield parties and receivers with the same name, which reports and the delivery log could not distinguish."""
-        for group, what in (("known_external_parties", "party"), ("webhooks", "webhook")):
+        for group, what in (("known_external_parties", "party"), ("webhooks", "webhook"), ("chat", "chat")):
             names = [_get(item, "name") for item in _items(data, group)]
             for index in _repeated(names):
                 yield validation_error((group, index, "name"), f"each {what} once")
@@ -279,8 +280,9 @@ class Settings(Group):
         yield f"regions:  {chosen}{excluded}"
         server = (self.mail.host or "Amazon SES") if self.mail else ""
         yield f"mail:     {f'{recipients} recipient{plural} through {server}' if self.mail else 'none'}"
-        if self.webhooks:
-            yield f"webhooks: {', '.join(webhook.name for webhook in self.webhooks)}"
+        for label, channels in (("webhooks", self.webhooks), ("chat", self.chat)):
+            if channels:
+                yield f"{label + ':':<9} {', '.join(channel.name for channel in channels)}"
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Yield the fields of repr(), with the password of the database masked."""

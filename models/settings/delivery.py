@@ -121,3 +121,11 @@ class WebhookSettings(Group):
     ca_bundle: Annotated[FilePath | None, Unset] = None
     timeout: Annotated[float, seconds(600)] = 30
     only_changes: Flag = False
+
+
+class ChatSettings(Group):
+    """A chat or another service that gets a short text about runs; `url` is its Apprise address, which contains secrets."""
+
+    name: ChannelName
+    url: Password
+    only_changes: Flag = False

@@ -13,7 +13,7 @@ import click
 from models.errors import UserError
 from models.settings import MailSettings, Settings
 from models.store.engine import connect
-from reports.notify import sender, webhook
+from reports.notify import chat, sender, webhook
 from reports.notify.delivery_log import RETRIED, DeliveryLog, Entry
 from reports.notify.message import ATTACHMENT_LIMIT, Attachment, Summary, compose
 from reports.notify.result import DeliveryError, Outcome
@@ -99,7 +99,9 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
 
 def _check(request: Request, recipients: Sequence[str]) -> None:
     if not recipients:
-        raise NoRecipientError("the settings name nobody who gets the report: add the section `mail` or `webhooks`")
+        raise NoRecipientError(
+            "the settings name nobody who gets the report: add the section `mail`, `webhooks` or `chat`"
+        )
     unknown = sorted(set(request.only).difference(recipients))
     if unknown:
         raise NoRecipientError(f"{unknown[0]} is no recipient in the settings: choose from {', '.join(recipients)}")
@@ -112,6 +114,9 @@ def _channels(
     for hook in settings.webhooks:
         deliver_event = partial(webhook.post, hook, content, resend=resend)
         channels.append(_receiver(f"webhook:{hook.name}", hook.only_changes, "a signed event", deliver_event))
+    for room in settings.chat:
+        send_text = partial(chat.send, room, content)
+        channels.append(_receiver(f"chat:{room.name}", room.only_changes, f"“{chat.title(content)}”", send_text))
     return channels
 
 
@@ -193,4 +198,4 @@ def _send(channel: Channel, recipients: Sequence[str], log: DeliveryLog, *, rese
 
 def has_recipients(settings: Settings) -> bool:
     """Whether anyone in the settings gets the report."""
-    return settings.mail is not None or bool(settings.webhooks)
+    return settings.mail is not None or bool(settings.webhooks or settings.chat)

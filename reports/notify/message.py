@@ -37,7 +37,7 @@ BODY_LIMIT: Final = 102_000
 TEXT_LIMIT: Final = 1000
 """The maximum number of characters of a text in the body, commands excepted."""
 
-_STATUS_LINE: Final[dict[Status, str]] = {
+STATUS_LINE: Final[dict[Status, str]] = {
     "complete": "Complete: every account and region in scope was read.",
     "partial": "Incomplete coverage: a part of the scope could not be read. Where data is missing, no finding does not mean no "
     "problem.",
@@ -220,7 +220,7 @@ def _bodies(summary: Summary, notes: tuple[str, ...]) -> tuple[_View, str]:
 def _view(summary: Summary, notes: tuple[str, ...], most: int) -> _View:
     finished = summary.finished_at.astimezone(UTC)
     gap_count = max(summary.gaps_total, len(summary.gaps))
-    tone, status_line = summary.status, _STATUS_LINE[summary.status]
+    tone, status_line = summary.status, STATUS_LINE[summary.status]
     if summary.status == "complete" and gap_count:
         tone = "partial"
         status_line = "Incomplete coverage: every account and region was read, but some data is missing (see Gaps)."
@@ -299,7 +299,7 @@ def _section(
             _text(item.text),
             _text(item.where),
             _text(item.action),
-            tuple(map(_defanged, item.commands)),
+            tuple(map(readable, item.commands)),
             _text(item.title),
             item.anchor,
         )
@@ -309,11 +309,12 @@ def _section(
 
 
 def _text(text: str) -> str:
-    text = _defanged(text)
+    text = readable(text)
     return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]}… (shortened)"
 
 
-def _defanged(text: str) -> str:
+def readable(text: str) -> str:
+    """The text as one printable line, with defanged links."""
     return _LINK.sub(r"hxxp\1://", clean(text))
 
 

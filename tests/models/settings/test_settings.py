@@ -196,6 +196,8 @@ def test_the_role_is_a_name(read: Writer) -> None:
         (f"webhooks: [{{name: a, url: 'http://h.example/hunter2', secret: {WEBHOOK_SECRET}}}]", "an https:// URL"),
         ("webhooks: [{name: a, url: 'https://h/hunter2', secret: hunter2}]", "whsec_ followed by 24 to 64 random bytes"),
         ("webhooks: [{name: a, url: 'https://h/', secret: whsec_hunter2}]", "whsec_ followed by 24 to 64 random bytes"),
+        ("chat: [&c {name: a, url: 'slack://hunter2'}, *c]", "each chat once"),
+        ('chat: [{name: a, url: "slack://hunter2\\n"}]', "a text on one line that is not empty"),
         (f"webhooks: [&w {{name: a, url: 'https://h/', secret: {WEBHOOK_SECRET}}}, *w]", "each webhook once"),
     ],
 )  # fmt: skip
@@ -277,11 +279,12 @@ def test_secrets_are_in_no_representation(read: Writer) -> None:
     made = read(
         "database: 'postgresql://ledger:hunter2@db/kms?sslpassword=hunter2'\nrole: {external_id: hunter2}\n"
         f"{MAIL}, username: u, password: hunter2}}\n"
-        f"webhooks: [{{name: a, url: 'https://h.example/hunter2', secret: {WEBHOOK_SECRET}}}]"
+        f"webhooks: [{{name: a, url: 'https://h.example/hunter2', secret: {WEBHOOK_SECRET}}}]\n"
+        "chat: [{name: a, url: 'slack://hunter2'}]"
     )
     assert made.role.external_id
     assert made.role.external_id.get_secret_value() == "hunter2"
-    shown = f"{made!r} {made} {made.role!r} {made.mail!r} {made.webhooks!r} {list(made.summary())}"
+    shown = f"{made!r} {made} {made.role!r} {made.mail!r} {made.webhooks!r} {made.chat!r} {list(made.summary())}"
     assert "hunter2" not in shown
     assert WEBHOOK_SECRET not in shown
     with pytest.raises(ValidationError) as caught:
