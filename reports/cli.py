@@ -60,11 +60,12 @@ def report(
     """Write the HTML reports of the last run: all of them, or only NAME (overview or compliance).
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With
-    --as-of there is one file, named after that run; the reports of other runs are left alone.
+    --as-of there is one file, named after that run; the reports of other runs are left alone. Without --output and --as-of,
+    the reports are also copied to report.publish, if it is set.
     """
     from models.settings import load
     from reports.html.registry import REPORTS, find, write
-    from reports.pipeline import FINDINGS, failing, refresh
+    from reports.pipeline import FAILED, FINDINGS, failing, publish_reports, refresh
 
     chosen = REPORTS if name is None else (find(name),)
     settings = load(config_path)
@@ -75,8 +76,10 @@ def report(
         if not settings.report.mart.exists():
             refresh(settings)
         paths = write(chosen, settings.report.mart, output or settings.report.directory, settings, as_of=as_of)
-    for path in paths:
-        click.echo(path)
+        for path in paths:
+            click.echo(path)
+        if output is None and as_of is None and not publish_reports(paths, settings):
+            context.exit(FAILED)
     if fail_on is not None and failing(settings, fail_on, as_of):
         context.exit(FINDINGS)
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import click
 
 from models.errors import Collected, UserError
+from models.output_file import OutputError
 from models.settings import Settings
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
 from reports.access.analysis.stage import analyze_access
+from reports.html import publication
 from reports.html.registry import REPORTS, find, write
 from reports.html.summary import summary
 from reports.mart.build import DraftMart, MartInfo, build, mart_builder
@@ -136,7 +138,9 @@ def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
     written = write(REPORTS, settings.report.mart, settings.report.directory, settings)
     for path in written:
         click.echo(f"report: {path}")
-    if delivery.has_recipients(settings) and not deliver(settings, run_id, written):
+    published = publish_reports(written, settings)
+    delivered = not delivery.has_recipients(settings) or deliver(settings, run_id, written, published=published)
+    if not (published and delivered):
         return FAILED
     if crawl_exit == PARTIAL:
         return PARTIAL
@@ -154,7 +158,23 @@ def send_missing(settings: Settings, request: Request) -> bool:
         raise NoRunError("there is no run to report: run `kmsledger crawl` first")
     with TemporaryDirectory() as temporary:
         directory = Path(temporary) if request.dry_run else settings.report.directory
-        return deliver(settings, int(row[0]), write([find(MAILED)], settings.report.mart, directory, settings), request)
+        written = write([find(MAILED)], settings.report.mart, directory, settings)
+        published = request.dry_run or publish_reports(written, settings)
+        return deliver(settings, int(row[0]), written, request, published=published) and published
+
+
+def publish_reports(written: Sequence[Path], settings: Settings) -> bool:
+    """Copy the reports to `report.publish`, if it is set; returns whether they are there, and prints why not."""
+    if settings.report.publish is None:
+        return True
+    try:
+        copies = publication.publish(written, settings.report.publish, settings)
+    except OutputError as error:
+        click.echo(f"kmsledger: {error.message}", err=True)
+        return False
+    for path in copies:
+        click.echo(f"published: {path}")
+    return True
 
 
 def failing(settings: Settings, fail_on: str | None = None, as_of: str | None = None) -> int:
@@ -163,12 +183,18 @@ def failing(settings: Settings, fail_on: str | None = None, as_of: str | None = 
         return findings.failing(mart, fail_on or settings.rules.fail_on)
 
 
-def deliver(settings: Settings, run_id: int, written: Sequence[Path], request: Request = _PENDING) -> bool:
-    """Deliver the report among the `written` files; returns whether every recipient has it now."""
+def deliver(
+    settings: Settings, run_id: int, written: Sequence[Path], request: Request = _PENDING, *, published: bool = True
+) -> bool:
+    """Deliver the report among the `written` files; returns whether every recipient has it now.
+
+    The report is linked only if it is `published`.
+    """
     with connect(settings.report.mart) as mart:
         content = summary(mart, settings)
     name = f"kmsledger-{MAILED}-run{run_id}.html"
     path = next(path for path in written if path.name == name)
-    url = "" if settings.report.base_url is None else f"{settings.report.base_url.rstrip('/')}/{name}"
+    base = settings.report.base_url if published else None
+    url = "" if base is None else f"{base.rstrip('/')}/{name}"
     attachment = Attachment(name, "text/html", path.read_bytes(), url or str(settings.report.directory / name))
     return delivery.deliver(replace(content, report=MAILED, report_url=url), settings, (attachment,), request)

@@ -12,8 +12,9 @@ class ReportSettings(Group):
     """Output files of the reports and limits of the HTML report, which notes the number of omitted rows.
 
     A table has at most `list_limit` rows, and a rule at most `findings_limit` findings of each status. `frameworks` lists the
-    IDs for the compliance report in their order; empty means the current version of each framework. `base_url` is the address
-    at which readers find the files of `directory`.
+    IDs for the compliance report in their order; empty means the current version of each framework. `publish` is a
+    folder for copies of the reports and an index page, `base_url` the address at which readers find the files of `publish` or,
+    without it, of `directory`.
     """
 
     directory: FilePath = Path("reports-out")
@@ -22,4 +23,5 @@ class ReportSettings(Group):
     list_limit: Annotated[int, whole(10, 100_000, "rows")] = 10_000
     findings_limit: Annotated[int, whole(1, 100_000, "findings")] = 1000
     frameworks: tuple[Text, ...] = ()
+    publish: Annotated[FilePath | None, Unset] = None
     base_url: Annotated[Url | None, Unset] = None
