@@ -93,9 +93,9 @@ class MailSettings(Group):
 
 def _webhook_url(value: Any) -> Any:
     parts = urlsplit(value)
-    if parts.scheme == "https" or parts.hostname in {"localhost", "127.0.0.1", "::1"}:
+    if value.isascii() and (parts.scheme == "https" or parts.hostname in {"localhost", "127.0.0.1", "::1"}):
         return value
-    raise invalid("an https:// URL; http:// is for receivers on this host")
+    raise invalid("an https:// URL in ASCII; http:// is for receivers on this host")
 
 
 def _webhook_secret(value: Any) -> Any:

@@ -64,8 +64,10 @@ class Channel:
 def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment, ...], request: Request) -> bool:
     """Deliver the report to everyone who has not got it; returns whether everyone has got it now.
 
-    Prints a line for each recipient. The delivery log has the outcome of each.
+    Prints a line for each recipient. The delivery log has the outcome of each. Raises NoRecipientError and ChatError before
+    anything is sent.
     """
+    chat.check(settings.chat)
     channels = _channels(settings, content, attachments, resend=request.resend)
     _check(request, [recipient for channel in channels for recipient in channel.recipients])
     engine = connect(settings.database, must_exist=True)

@@ -194,6 +194,7 @@ def test_the_role_is_a_name(read: Writer) -> None:
         (MAIL.replace("host: h.example", "ses: {region: eu-west1}") + "}", 'did you mean "eu-west-1"?'),
         (f"webhooks: [{{name: a b, url: 'https://h/', secret: {WEBHOOK_SECRET}}}]", "1 to 60 letters, digits or"),
         (f"webhooks: [{{name: a, url: 'http://h.example/hunter2', secret: {WEBHOOK_SECRET}}}]", "an https:// URL"),
+        (f"webhooks: [{{name: a, url: 'https://h/ü-hunter2', secret: {WEBHOOK_SECRET}}}]", "an https:// URL in ASCII"),
         ("webhooks: [{name: a, url: 'https://h/hunter2', secret: hunter2}]", "whsec_ followed by 24 to 64 random bytes"),
         ("webhooks: [{name: a, url: 'https://h/', secret: whsec_hunter2}]", "whsec_ followed by 24 to 64 random bytes"),
         ("chat: [&c {name: a, url: 'slack://hunter2'}, *c]", "each chat once"),

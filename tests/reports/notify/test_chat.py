@@ -12,7 +12,7 @@ from models.settings.delivery import ChatSettings
 from reports.notify.chat import ChatError, check, send, text, title
 from reports.notify.message import AttentionItem
 from reports.notify.result import Outcome
-from tests.reports.notify.conftest import free_port
+from tests.reports.notify.conftest import free_port, run_post
 from tests.reports.notify.delivery_helpers import log_of, settings_of
 from tests.reports.notify.delivery_helpers import send as deliver
 from tests.reports.notify.http_receiver import Receiver, run_receiver
@@ -109,6 +109,17 @@ def test_apprise_is_optional(monkeypatch: pytest.MonkeyPatch) -> None:
     check([])
     with pytest.raises(ChatError, match=r"chat needs the extra `chat`: pip install 'kmsledger\[chat\]'"):
         check([chat_of(1)])
+
+
+def test_a_chat_that_cannot_work_stops_a_delivery_before_it_begins(folder: Path) -> None:
+    """No recipient stays claimed because of a wrong setting."""
+    typo = ChatSettings.model_validate({"name": "typo", "url": f"slck://{SECRET}"})
+    with run_post() as post:
+        settings = settings_of(folder, post.port).model_copy(update={"chat": (typo,)})
+        with pytest.raises(ChatError, match="the chat typo"):
+            deliver(settings)
+    assert post.delivered == []
+    assert log_of(settings) == {}
 
 
 def test_the_delivery_log_covers_chats(folder: Path) -> None:
