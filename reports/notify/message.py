@@ -24,6 +24,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from models.settings import MailSettings
 from models.severities import SEVERITIES
+from reports.notify.trend import TrendPoint, describe, draw
 
 Compose = Callable[[str, int], EmailMessage]
 """Composes the mail for a recipient, with attachments of at most so many bytes."""
@@ -32,6 +33,8 @@ Status = Literal["complete", "partial", "failed"]
 
 ATTACHMENT_LIMIT: Final = 25_000_000
 """The maximum size of all attachments of a mail in bytes, base64 included; common servers reject more."""
+PICTURE: Final = "trend@kmsledger"
+"""The Content-ID of the picture of the trend."""
 BODY_LIMIT: Final = 102_000
 """The maximum size of the HTML in bytes: Gmail hides the rest of a longer body."""
 TEXT_LIMIT: Final = 1000
@@ -98,6 +101,8 @@ class Summary:
     """The report that the mail is about."""
     report_url: str = ""
     """Where readers find the report."""
+    trend: tuple[TrendPoint, ...] = ()
+    """The findings of the last runs, the latest last."""
     unchanged_since: int | None = None
     """The previous run, if nothing has changed since; None if something has, or if there is nothing to compare with."""
 
@@ -122,7 +127,7 @@ def compose(
     limit: int = ATTACHMENT_LIMIT,
     resend: bool = False,
 ) -> EmailMessage:
-    """The mail for one recipient: mixed > (alternative > plain, HTML), attachments.
+    """The mail for one recipient: mixed > (alternative > plain, HTML or related > HTML, picture), attachments.
 
     The Message-ID depends on report, run, sender and recipient only, so that mail systems recognize duplicates; with `resend`
     it is a new one, because they hide duplicates. All mails about a report refer to one thread, and carry its List-Id. Control
@@ -131,6 +136,7 @@ def compose(
     exceeds it, or is disabled in `settings`, is named in the body instead.
     """
     attached, notes = _choose(attachments, settings, summary.run_id, limit)
+    picture = draw(summary.trend) if len(summary.trend) > 1 else b""
     view, html = _bodies(summary, (*(f"Attached: {clean(item.filename)}" for item in attached), *notes))
     sender, to = mailbox(settings.sender), mailbox(recipient)
     now = now or datetime.now(UTC)
@@ -148,6 +154,9 @@ def compose(
     # Quoted-printable keeps lines below the SMTP limit of 998 bytes and does not require 8BITMIME.
     message.set_content(_plain_text(view), cte="quoted-printable")
     message.add_alternative(html, subtype="html", cte="quoted-printable")
+    if picture:
+        _, html_part = message.iter_parts()
+        html_part.add_related(picture, "image", "png", cid=f"<{PICTURE}>", disposition="inline", filename="trend.png")
     message.make_mixed()
     for attachment in attached:
         maintype, _, subtype = attachment.mime_type.partition(";")[0].strip().partition("/")
@@ -204,6 +213,7 @@ class _View:
     notes: tuple[str, ...]
     preheader: str
     """What mail clients show after the subject."""
+    trend: str
     report_url: str
 
 
@@ -270,6 +280,7 @@ def _view(summary: Summary, notes: tuple[str, ...], most: int) -> _View:
         ),
         notes=notes,
         preheader=_preheader(summary),
+        trend=describe(summary.trend) if len(summary.trend) > 1 else "",
         report_url=summary.report_url,
     )
 
@@ -325,6 +336,7 @@ def _plain_text(view: _View) -> str:
         lines += [f"Report: {view.report_url}", ""]
     width = max((len(label) for label, _ in view.headline), default=0)
     lines += [f"{label + ':':<{width + 1}}  {value}" for label, value in view.headline]
+    lines += ["", *_wrap(view.trend)] if view.trend else []
     for section in view.sections:
         count = len(section.entries) + section.more
         heading = f"{section.title} ({count})" if count else section.title
@@ -362,7 +374,7 @@ def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
 
 def _html(view: _View) -> str:
     inliner = css_inline.CSSInliner(load_remote_stylesheets=False)
-    return inliner.inline(_template().render(view=view, severities=_SEVERITIES, more=_more))
+    return inliner.inline(_template().render(view=view, severities=_SEVERITIES, more=_more, picture=PICTURE))
 
 
 @cache

@@ -46,6 +46,15 @@ def test_the_headline_says_what_is_unknown(mart: duckdb.DuckDBPyConnection, sett
     assert headline["Findings waived"] == "0"
 
 
+def test_the_trend_ends_with_the_figures_of_the_headline(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """The latest run of the trend has the findings of the headline."""
+    made = summary(mart, settings)
+    assert made.trend
+    headline, last = dict(made.headline), made.trend[-1]
+    assert last.run_id == made.run_id
+    assert (f"{last.failed:,}", f"{last.unknown:,}") == (headline["Findings that fail"], headline["Findings unknown"])
+
+
 def test_new_findings_need_an_earlier_night(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
     """If rules ran for the first time, no finding is reported as new."""
     made = summary(mart, settings)

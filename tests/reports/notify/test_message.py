@@ -24,6 +24,7 @@ from reports.notify.message import (
     compose,
     mailbox,
 )
+from reports.notify.trend import TrendPoint
 from tests.reports.notify.conftest import SettingsFactory
 
 ARN = "arn:aws:kms:eu-central-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
@@ -126,16 +127,18 @@ def test_html_needs_nothing_from_elsewhere(mail_settings: SettingsFactory) -> No
 # max-width and word-break only improve what is readable without them; letter-spacing and line-height may differ a little.
 ELEMENTS = {
     "html", "head", "meta", "title", "body", "div", "table", "tbody", "tr", "td", "h1", "h2", "p", "strong", "span", "a", "br",
+    "img",
 }  # fmt: skip
 PROPERTIES = re.compile(
     r"(margin|padding|border|background-color|color|font|text-align|text-transform|text-decoration|vertical-align|line-height"
-    r"|letter-spacing|width|display)(-(top|right|bottom|left|color|collapse|family|size|weight))*|max-width|word-break"
+    r"|letter-spacing|width|height|display)(-(top|right|bottom|left|color|collapse|family|size|weight))*|max-width|word-break"
 )
 
 
 def test_html_uses_what_mail_clients_support(mail_settings: SettingsFactory) -> None:
     """The HTML has only elements and CSS properties of the list above, no CSS functions, and presentational tables."""
-    _, html = bodies(compose(summary(report_url=URL), mail_settings(), recipient="ciso@example.org"))
+    content = summary(report_url=URL, trend=(TrendPoint(41, 2, 0), TrendPoint(42, 1, 0)))
+    _, html = bodies(compose(content, mail_settings(), recipient="ciso@example.org"))
     markup = re.sub(r"<!--.*?-->", "", html, flags=re.DOTALL)
     assert set(re.findall(r"<([a-z0-9]+)", markup)) <= ELEMENTS
     declarations = [
@@ -166,6 +169,31 @@ def test_the_preheader_adds_to_the_subject(mail_settings: SettingsFactory) -> No
     assert first is not None
     assert "display: none" in first[1]
     assert first[2] == "Key that encrypts 14 resources is pending deletion · Accounts read: 117 of 120"
+
+
+def test_the_trend_is_a_picture_in_the_mail(mail_settings: SettingsFactory) -> None:
+    """The HTML shows a picture that the mail contains, both bodies have its numbers, and it is no attachment (RFC 2387)."""
+    trend = (TrendPoint(40, 1200, 3), TrendPoint(41, 0, 0), TrendPoint(42, 463, 1))
+    message = compose(summary(trend=trend), mail_settings(), recipient="ciso@example.org", attachments=(REPORT,))
+    assert [part.get_content_type() for part in message.walk()] == [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "multipart/related",
+        "text/html",
+        "image/png",
+        "text/html",
+    ]
+    assert [part.get_filename() for part in message.iter_attachments()] == ["report.html"]
+    (picture,) = (part for part in message.walk() if part.get_content_type() == "image/png")
+    _, html = bodies(message)
+    assert re.findall(r'src="([^"]*)"', html) == [f"cid:{picture['Content-ID'].strip('<>')}"]
+    sentence = "Findings from run 40 to run 42 (3 runs): 1,200 to 463 fail, 3 to 1 unknown."
+    assert 'alt="Trend of the findings"' in html
+    for text in map(flat, bodies(message)):
+        assert sentence in text
+    only = compose(summary(trend=trend[:1]), mail_settings(), recipient="ciso@example.org")
+    assert "multipart/related" not in {part.get_content_type() for part in only.walk()}, "one run has no trend"
 
 
 @pytest.mark.parametrize("length", [900, 100_000])
