@@ -60,11 +60,12 @@ def report(
     """Write the HTML reports of the last run: all of them, or only NAME (overview or compliance).
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With
-    --as-of there is one file, named after that run; the reports of other runs are left alone.
+    --as-of there is one file, named after that run; the reports of other runs are left alone. Without --output and --as-of,
+    the reports are also copied to report.publish, if it is set.
     """
     from models.settings import load
     from reports.html.registry import REPORTS, find, write
-    from reports.pipeline import FINDINGS, failing, refresh
+    from reports.pipeline import FAILED, FINDINGS, failing, publish_reports, refresh
 
     chosen = REPORTS if name is None else (find(name),)
     settings = load(config_path)
@@ -75,21 +76,36 @@ def report(
         if not settings.report.mart.exists():
             refresh(settings)
         paths = write(chosen, settings.report.mart, output or settings.report.directory, settings, as_of=as_of)
-    for path in paths:
-        click.echo(path)
+        for path in paths:
+            click.echo(path)
+        if output is None and as_of is None and not publish_reports(paths, settings):
+            context.exit(FAILED)
     if fail_on is not None and failing(settings, fail_on, as_of):
         context.exit(FINDINGS)
 
 
 @click.command()
+@click.option(
+    "--to",
+    "recipients",
+    multiple=True,
+    metavar="RECIPIENT",
+    help="Only this one of the settings: an address, webhook:NAME or chat:NAME.",
+)
+@click.option("--resend", is_flag=True, help="Send again, also to recipients who have received it.")
+@click.option("--dry-run", is_flag=True, help="List who gets what; send, write and record nothing.")
 @CONFIG
-def mail(config_path: Path) -> None:
-    """Mail the report of the last run to recipients who have not received it."""
+def mail(*, recipients: tuple[str, ...], resend: bool, dry_run: bool, config_path: Path) -> None:
+    """Deliver the report of the last run to recipients who have not received it: by mail, webhooks and chat.
+
+    What was rejected, or may have arrived, is sent again only with --resend.
+    """
     from models.settings import load
+    from reports.notify.delivery import Request
     from reports.pipeline import FAILED, send_missing
 
     settings = load(config_path)
     with interruptible("mail interrupted: `kmsledger mail` sends it to recipients who have not received it"):
-        complete = send_missing(settings)
+        complete = send_missing(settings, Request(frozenset(recipients), resend=resend, dry_run=dry_run))
     if not complete:
         raise click.exceptions.Exit(FAILED)

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator
 
-from models.settings.types import FilePath, Group, Text, invalid, whole
+from models.settings.types import FilePath, Group, Text, Unset, Url, invalid, whole
 
 UTC = "UTC"
 
@@ -28,7 +28,8 @@ class ReportSettings(Group):
 
     A table has at most `list_limit` rows, and a rule at most `findings_limit` findings of each status. `frameworks` lists the
     IDs for the compliance report in their order; empty means the current version of each framework. The header shows the time of
-    the run in UTC and in the `time_zone`.
+    the run in UTC and in the `time_zone`. `publish` is a folder for copies of the reports and an index page, `base_url` the
+    address at which readers find the files of `publish` or, without it, of `directory`.
     """
 
     directory: FilePath = Path("reports-out")
@@ -38,3 +39,5 @@ class ReportSettings(Group):
     list_limit: Annotated[int, whole(10, 100_000, "rows")] = 10_000
     findings_limit: Annotated[int, whole(1, 100_000, "findings")] = 1000
     frameworks: tuple[Text, ...] = ()
+    publish: Annotated[FilePath | None, Unset] = None
+    base_url: Annotated[Url | None, Unset] = None
