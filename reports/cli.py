@@ -38,6 +38,7 @@ def mart(*, config_path: Path, as_of: str | None, output: Path | None) -> None:
 
 @click.command()
 @click.argument("name", required=False)
+@click.argument("subject", required=False)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -52,12 +53,19 @@ def report(
     context: click.Context,
     *,
     name: str | None,
+    subject: str | None,
     output: Path | None,
     config_path: Path,
     as_of: str | None,
     fail_on: str | None,
 ) -> None:
-    """Write the HTML reports of the last run: all of them, or only NAME (overview or compliance).
+    r"""Write the HTML reports of the last run: overview and compliance, or only NAME.
+
+    \b
+    overview         the whole organization
+    compliance       the controls of frameworks, for auditors
+    account SUBJECT  only what concerns an account: its ID or name
+    owner SUBJECT    only what concerns an owner (settings: owners)
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With
     --as-of there is one file, named after that run; the reports of other runs are left alone.
@@ -66,7 +74,7 @@ def report(
     from reports.html.registry import REPORTS, find, write
     from reports.pipeline import FINDINGS, failing, refresh
 
-    chosen = REPORTS if name is None else (find(name),)
+    chosen = REPORTS if name is None else (find(name, subject),)
     settings = load(config_path)
     with interruptible(
         "report interrupted; files not yet written are untouched, and no file is written in part: "
@@ -74,10 +82,11 @@ def report(
     ):
         if not settings.report.mart.exists():
             refresh(settings)
-        paths = write(chosen, settings.report.mart, output or settings.report.directory, settings, as_of=as_of)
+        directory = output or settings.report.directory
+        paths = write(chosen, settings.report.mart, directory, settings, subject=subject, as_of=as_of)
     for path in paths:
         click.echo(path)
-    if fail_on is not None and failing(settings, fail_on, as_of):
+    if fail_on is not None and failing(settings, fail_on, as_of, report=chosen[0], subject=subject):
         context.exit(FINDINGS)
 
 

@@ -181,12 +181,16 @@ def rules_by_state(rules: list[dict[str, Any]]) -> str:
     failing = sum(bool(rule["fail"]) for rule in rules)
     unknown = sum(bool(rule["unknown"]) and not rule["fail"] for rule in rules)
     passing = sum(bool(rule["pass"] or rule["waived"]) and not rule["fail"] and not rule["unknown"] for rule in rules)
-    not_applicable = len(rules) - failing - unknown - passing
+    rest = len(rules) - failing - unknown - passing
+    counts_passes = all(rule["pass"] is not None for rule in rules)
     parts = (
         (failing, "fails", "fail"),
         (unknown, "has unknown results", "have unknown results"),
         (passing, "passes", "pass"),
-        (not_applicable, "does not apply", "do not apply"),
+        (
+            rest,
+            *(("does not apply", "do not apply") if counts_passes else ("has no open finding", "have no open finding")),
+        ),
     )
     return ", ".join(f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in parts if count)
 

@@ -78,5 +78,5 @@ LEFT JOIN recoverable AS b USING (situation_id)
 LEFT JOIN event AS x USING (situation_id)
 LEFT JOIN checked AS p USING (situation_id)
 LEFT JOIN rules AS r ON r.rule_id = c.rule_id
-LEFT JOIN keys AS k ON k.key_arn = c.key_arn
+LEFT JOIN internal.named_keys AS k ON k.key_arn = c.key_arn
 ORDER BY c.deadline NULLS LAST, internal.severity_rank(c.severity), c.affected DESC, c.situation_id

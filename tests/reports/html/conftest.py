@@ -16,11 +16,23 @@ from reports.pipeline import refresh
 from tests.reports.html.page import Node, read
 from tests.reports.ledger_builder import LedgerBuilder
 from tests.reports.mart_schema import offer_schema
-from tests.reports.sample_ledger import IRELAND, SHOP, VENDOR, sample_world, second_run, third_run
+from tests.reports.sample_ledger import (
+    DATA,
+    IRELAND,
+    LOCKED,
+    PAYMENTS,
+    SHOP,
+    VENDOR,
+    sample_world,
+    second_run,
+    third_run,
+)
 
 REVERSED = "invoice\u202egnp.exe\u200b"
 LONG = "x" * 4000
 INJECTED = "alias/\"><script>document.title='owned'</script><img src=http://probe.example/x>"
+
+INVOICES = f"arn:aws:kms:{IRELAND}:{SHOP}:key/00000000-0000-4000-8000-000000000002"
 
 Make = Callable[..., Settings]
 
@@ -43,6 +55,10 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Make:
     return make
 
 
+TEAM = "../Team {} <b>'?\"</b>"
+OWNERS = [{"tag": "Owner"}, {"account": DATA, "owner": TEAM}, {"account": LOCKED, "owner": "locked"}]
+
+
 def world_of(settings: Settings) -> LedgerBuilder:
     """The sample organization before its first run."""
     return sample_world(Path(settings.database.removeprefix("sqlite:///")))
@@ -51,7 +67,7 @@ def world_of(settings: Settings) -> LedgerBuilder:
 @pytest.fixture(scope="session")
 def settings(make_settings: Make) -> Settings:
     """Settings of the sample organization after three runs, with its mart built; some names are hostile."""
-    made = make_settings()
+    made = make_settings(owners=OWNERS)
     world = world_of(made)
     hostile = world.key(SHOP, IRELAND, "00000000-0000-4000-8000-0000000000aa", description=LONG)
     world.alias(INJECTED, hostile)
@@ -62,6 +78,8 @@ def settings(make_settings: Make) -> Settings:
     world.key(SHOP, IRELAND, unasked, manager="AWS", policy=None, rotation="unknown")
     world.crawl()
     second_run(world)
+    # Its key will be deleted, and belongs to another account.
+    world.uses(world.secret(PAYMENTS, IRELAND, "payments/shared"), INVOICES, role="secret")
     world.crawl()
     third_run(world)
     world.crawl()

@@ -138,7 +138,7 @@ def test_what_needs_attention(page: Node) -> None:
     items = [f"{next(entry.all('span', class_='mark')).text} {entry.one('p', class_='what').text}" for entry in entries]
     for text in (
         "critical Key alias/archive/2019 is disabled. 1 resource (1 RDS) depends on it: archive. Data is lost in 5 days,",
-        "critical Key alias/invoices will be deleted in 29 days, on 2026-12-21. 2 resources (1 RDS, 1 S3) and 1 grant depend",
+        "critical Key alias/invoices will be deleted in 29 days, on 2026-12-21. 3 resources (1 RDS, 1 S3, 1 Secrets Manager) and",
         "Incomplete coverage: the role does not exist or does not trust the crawler.",
     ):
         assert len([item for item in items if text in item]) == 1, text
