@@ -88,6 +88,7 @@ VENDOR_MARKS: Final[dict[str, str]] = {
     "unknown": "unknown",
     "advice": "info",
     "accessible": "good",
+    "shared": "info",
     "not_selected": "info",
     "denied_by_tag": "info",
 }
@@ -157,7 +158,9 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "finding": _words(FINDINGS),
     "status_change": _words(STATUS_CHANGE_PHRASES),
     "vendor_result": _words(VENDOR_RESULTS),
-    "vendor_mark": _words({**VENDOR_RESULTS, "wrong": "Deviation", "advice": "Advice"}, VENDOR_MARKS),
+    "vendor_mark": _words(
+        {**VENDOR_RESULTS, "wrong": "Deviation", "advice": "Advice", "shared": "Can use it"}, VENDOR_MARKS
+    ),
     "control": _words(CONTROL_STATES),
     "outcome": {
         "complete": ("\u2713", "complete"),

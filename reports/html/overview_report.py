@@ -37,7 +37,7 @@ _COUNTED: Final = {"pass": "pass", "na": "not_applicable"}
 class OverviewReport(RunReport):
     """The data of the template."""
 
-    tables = (
+    tables: tuple[str, ...] = (
         "changes", "keys", "dependents", "references", "principals", "vendors", "checks", "rules", "findings", "resolved",
         "unknown_resources", "coverage", "gaps",
     )  # fmt: skip

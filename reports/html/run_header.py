@@ -9,7 +9,7 @@ from typing import Any, Final
 from models.settings import Settings
 from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows, Source, Values
-from reports.html.subject import Subject
+from reports.html.subjects.subject import Subject
 from reports.html.tables import DataTable, PageState, specifications
 from reports.mart.errors import MartError
 from reports.mart.rows import Row
@@ -105,6 +105,11 @@ class RunReport:
     def service_gaps(self) -> dict[str, int]:
         """The number of open gaps per service."""
         return {row["service"]: row["gaps"] for row in self.rows("service_gaps")}
+
+    @property
+    def unknown_findings(self) -> int:
+        """The number of findings whose status is unknown."""
+        return sum(row["unknown"] for row in self.rows("severities"))
 
     @property
     def open_gaps(self) -> int:

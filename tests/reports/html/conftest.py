@@ -94,11 +94,13 @@ def mart(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def report_of(settings: Settings, directory: Path | None = None, name: str = "overview") -> Path:
+def report_of(
+    settings: Settings, directory: Path | None = None, name: str = "overview", subject: str | None = None
+) -> Path:
     """Write a report; returns the path of the file whose name does not depend on the run."""
     directory = directory or settings.report.directory
-    write([find(name)], settings.report.mart, directory, settings)
-    return directory / f"kmsledger-{name}.html"
+    *_, latest = write([find(name, subject)], settings.report.mart, directory, settings, subject=subject)
+    return latest
 
 
 @pytest.fixture(scope="session")

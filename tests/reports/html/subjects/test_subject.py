@@ -15,12 +15,14 @@ import pytest
 
 from models.settings import Settings
 from reports.html.registry import find, write
-from reports.html.subject import account, owner, slug
+from reports.html.subjects.accounts import account
+from reports.html.subjects.owners import owner
+from reports.html.subjects.subject import slug
 from reports.html.tables import sql_command
 from reports.mart.errors import QueryError
 from reports.pipeline import failing
 from tests.reports.html.conftest import INVOICES, TEAM
-from tests.reports.html.page import Node, read
+from tests.reports.html.page import Node, broken_links, read
 from tests.reports.sample_ledger import DATA, LOCKED, PAYMENTS, SHOP
 
 SUBJECTS = (
@@ -130,6 +132,12 @@ def test_everything_that_is_theirs(report: Report, mart: duckdb.DuckDBPyConnecti
     found = column(mart, problems, name)
     assert {row["rule_id"] + row["resource_arn"] for row in page.data("findings")} == found
     assert sum(row["fail"] + row["unknown"] + row["waived"] for row in page.data("rules")) == len(found)
+
+
+@pytest.mark.parametrize(("kind", "name"), SUBJECTS)
+def test_every_link_leads_somewhere(report: Report, kind: str, name: str) -> None:
+    """No link leads to a row of others, which the page does not have."""
+    assert broken_links(report(kind, name)) == set()
 
 
 def tile(page: Node, label: str) -> int:
