@@ -66,6 +66,7 @@ def report(
     compliance       the controls of frameworks, for auditors
     account SUBJECT  only what concerns an account: its ID or name
     owner SUBJECT    only what concerns an owner (settings: owners)
+    key SUBJECT      the passport of a key (ARN, ID or alias): life, policy history, access, dependents, findings
     vendor SUBJECT   an external party: its keys, access paths, deviations from its profile, what removal ends
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With

@@ -13,9 +13,11 @@ from models.errors import UserError
 from models.settings import Settings
 from reports.html import render
 from reports.html.compliance_report import ComplianceReport
+from reports.html.key_report import KeyReport
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.html.subjects.accounts import find_account
+from reports.html.subjects.keys import find_key
 from reports.html.subjects.owners import find_owner
 from reports.html.subjects.subject import Subject
 from reports.html.subjects.vendors import find_vendor
@@ -41,6 +43,7 @@ REPORTS: Final = (
 SUBJECT_REPORTS: Final = (
     Report("account", "subject.html.j2", OverviewReport, find_account),
     Report("owner", "subject.html.j2", OverviewReport, find_owner),
+    Report("key", "key.html.j2", KeyReport, find_key),
     Report("vendor", "vendor.html.j2", VendorReport, find_vendor),
 )
 """The reports about something that is named with the report."""
@@ -84,7 +87,7 @@ def write(
 ) -> list[Path]:
     """Write reports about the mart's run into `directory`; returns the paths, two per report.
 
-    Reports that need a `subject` are about the account, owner or vendor with this name.
+    Reports that need a `subject` are about the account, owner, vendor or key with this name.
 
     One file is named after the run; the other has the same content and a fixed name. As of an earlier run or date, there is
     only the file of that run. Raises MartError if the mart cannot be read, QueryError if there was no run that early or no

@@ -256,7 +256,7 @@ def _details(parts: Iterable[Sequence[Any]], row: Row) -> Iterator[Markup]:
         if not value:
             continue
         if title and title != headed:
-            yield Markup("<h4>{}</h4>").format(title)
+            yield Markup("<h3>{}</h3>").format(title)
         headed = title
         if kind in ("facts", "advice"):
             written = prose if kind == "advice" else visible

@@ -51,6 +51,7 @@ _DERIVED: Final = {
         WHERE key_arn IN (SELECT key_arn FROM {OWN}keys UNION SELECT key_arn FROM {OWN}resource_keys)
         """,
     "internal.unknown_access": f"SELECT DISTINCT key_arn FROM {CATALOG}.internal.access_paths WHERE access = 'unknown'",
+    "internal.key_unknowns": f"FROM {CATALOG}.internal.key_unknowns SEMI JOIN {OWN}keys USING (key_arn)",
     "internal.pending_deletions": f"FROM {CATALOG}.internal.pending_deletions SEMI JOIN {OWN}keys USING (key_arn)",
 }
 _STORED: Final = frozenset(

@@ -54,7 +54,9 @@ def column(mart: duckdb.DuckDBPyConnection, query: str, *values: Any) -> set[str
 
 
 def arns_of(mart: duckdb.DuckDBPyConnection, kind: str, name: str) -> set[str]:
-    """The keys and resources of an account or owner."""
+    """The keys and resources of an account or owner; of a key, the key."""
+    if kind == "key":
+        return {name}
     if kind == "owner":
         return column(mart, "SELECT resource_arn FROM owners WHERE owner = ?", name)
     things = "SELECT key_arn AS arn, account_id FROM keys UNION ALL SELECT resource_arn, account_id FROM resources"
@@ -89,7 +91,7 @@ def facts_naming(mart: duckdb.DuckDBPyConnection, mine: list[str]) -> str:
     return " ".join(column(mart, query, mine))
 
 
-@pytest.mark.parametrize(("kind", "name"), SUBJECTS)
+@pytest.mark.parametrize(("kind", "name"), [*SUBJECTS, ("key", INVOICES)])
 def test_nothing_of_others(report: Report, mart: duckdb.DuckDBPyConnection, kind: str, name: str) -> None:
     """No name of another key, resource, account or owner is in any text or data, unless a fact of the subject has it.
 
@@ -97,7 +99,7 @@ def test_nothing_of_others(report: Report, mart: duckdb.DuckDBPyConnection, kind
     texts of its own findings and changes.
     """
     mine = list(arns_of(mart, kind, name))
-    accounts = [*column(mart, "SELECT account_id FROM owners WHERE owner = ?", name), name]
+    accounts = [*column(mart, "SELECT account_id FROM owners WHERE owner = ?", name), name, *name.split(":")[4:5]]
     naming, text = facts_naming(mart, mine), everything(report(kind, name))
     query = """
         SELECT unnest([key_arn, key_id] || aliases) FROM keys WHERE key_arn NOT IN (SELECT unnest($1::VARCHAR[]))
@@ -134,7 +136,7 @@ def test_everything_that_is_theirs(report: Report, mart: duckdb.DuckDBPyConnecti
     assert sum(row["fail"] + row["unknown"] + row["waived"] for row in page.data("rules")) == len(found)
 
 
-@pytest.mark.parametrize(("kind", "name"), SUBJECTS)
+@pytest.mark.parametrize(("kind", "name"), [*SUBJECTS, ("key", INVOICES)])
 def test_every_link_leads_somewhere(report: Report, kind: str, name: str) -> None:
     """No link leads to a row of others, which the page does not have."""
     assert broken_links(report(kind, name)) == set()
