@@ -38,6 +38,7 @@ def mart(*, config_path: Path, as_of: str | None, output: Path | None) -> None:
 
 @click.command()
 @click.argument("name", required=False)
+@click.argument("subject", required=False)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -52,12 +53,21 @@ def report(
     context: click.Context,
     *,
     name: str | None,
+    subject: str | None,
     output: Path | None,
     config_path: Path,
     as_of: str | None,
     fail_on: str | None,
 ) -> None:
-    """Write the HTML reports of the last run: all of them, or only NAME (overview or compliance).
+    r"""Write the HTML reports of the last run: overview and compliance, or only NAME.
+
+    \b
+    overview         the whole organization
+    compliance       the controls of frameworks, for auditors
+    account SUBJECT  only what concerns an account: its ID or name
+    owner SUBJECT    only what concerns an owner (settings: owners)
+    key SUBJECT      the passport of a key (ARN, ID or alias): life, policy history, access, dependents, findings
+    vendor SUBJECT   an external party: its keys, access paths, deviations from its profile, what removal ends
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With
     --as-of there is one file, named after that run; the reports of other runs are left alone. Without --output and --as-of,
@@ -67,7 +77,7 @@ def report(
     from reports.html.registry import REPORTS, find, write
     from reports.pipeline import FAILED, FINDINGS, failing, publish_reports, refresh
 
-    chosen = REPORTS if name is None else (find(name),)
+    chosen = REPORTS if name is None else (find(name, subject),)
     settings = load(config_path)
     with interruptible(
         "report interrupted; files not yet written are untouched, and no file is written in part: "
@@ -75,12 +85,13 @@ def report(
     ):
         if not settings.report.mart.exists():
             refresh(settings)
-        paths = write(chosen, settings.report.mart, output or settings.report.directory, settings, as_of=as_of)
+        directory = output or settings.report.directory
+        paths = write(chosen, settings.report.mart, directory, settings, subject=subject, as_of=as_of)
         for path in paths:
             click.echo(path)
         if output is None and as_of is None and not publish_reports(paths, settings):
             context.exit(FAILED)
-    if fail_on is not None and failing(settings, fail_on, as_of):
+    if fail_on is not None and failing(settings, fail_on, as_of, report=chosen[0], subject=subject):
         context.exit(FINDINGS)
 
 

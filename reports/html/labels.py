@@ -88,6 +88,7 @@ VENDOR_MARKS: Final[dict[str, str]] = {
     "unknown": "unknown",
     "advice": "info",
     "accessible": "good",
+    "shared": "info",
     "not_selected": "info",
     "denied_by_tag": "info",
 }
@@ -231,10 +232,24 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "aws_service": "ok",
         },
     ),
+    "access": {
+        "public": ("Everyone", "bad"),
+        "public_via_service": ("Everyone, through a service", "bad"),
+        "external": (PARTIES["external_account"], "bad"),
+        "vendor": (PARTIES["known_party"], "warn"),
+        "unknown": (PARTIES["unknown"], "unknown"),
+        "deleted": (PARTIES["deleted_principal"], "warn"),
+        "organization": ("Another account", "ok"),
+        "owner_direct": ("Own account", "ok"),
+        "owner_delegated": ("Own account, through IAM", "ok"),
+        "aws_service": (PARTIES["aws_service"], "ok"),
+    },
     "finding": _words(FINDINGS),
     "status_change": _words(STATUS_CHANGE_PHRASES),
     "vendor_result": _words(VENDOR_RESULTS),
-    "vendor_mark": _words({**VENDOR_RESULTS, "wrong": "Deviation", "advice": "Advice"}, VENDOR_MARKS),
+    "vendor_mark": _words(
+        {**VENDOR_RESULTS, "wrong": "Deviation", "advice": "Advice", "shared": "Can use it"}, VENDOR_MARKS
+    ),
     "control": _words(CONTROL_STATES),
     "outcome": {
         "complete": ("\u2713", "complete"),
@@ -258,12 +273,16 @@ def rules_by_state(rules: list[dict[str, Any]]) -> str:
     failing = sum(bool(rule["fail"]) for rule in rules)
     unknown = sum(bool(rule["unknown"]) and not rule["fail"] for rule in rules)
     passing = sum(bool(rule["pass"] or rule["waived"]) and not rule["fail"] and not rule["unknown"] for rule in rules)
-    not_applicable = len(rules) - failing - unknown - passing
+    rest = len(rules) - failing - unknown - passing
+    counts_passes = all(rule["pass"] is not None for rule in rules)
     parts = (
         (failing, "fails", "fail"),
         (unknown, "has unknown results", "have unknown results"),
         (passing, "passes", "pass"),
-        (not_applicable, "does not apply", "do not apply"),
+        (
+            rest,
+            *(("does not apply", "do not apply") if counts_passes else ("has no open finding", "have no open finding")),
+        ),
     )
     return ", ".join(f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in parts if count)
 

@@ -33,6 +33,9 @@ from reports.mart.rows import Row
 _ACTIONS: Final = {f"kms:{name}".lower(): f"kms:{name}" for name in KEY_LEVEL | CROSS_ACCOUNT}
 """The actions by their lower-case name, which policies are compared by."""
 
+_COUNTED: Final = {"pass": "pass", "na": "not_applicable"}
+"""The columns of the table of rules that not every report can count."""
+
 
 SERVICES: Final = 8
 """The number of services in the chart of references; a table has all of them."""
@@ -47,7 +50,7 @@ class OverviewReport(RunReport):
 
     risk_rule: Final = RISK_RULE
 
-    tables = (
+    tables: tuple[str, ...] = (
         "changes", "keys", "dependents", "references", "principals", "vendors", "checks", "rules", "findings", "resolved",
         "unknown_resources", "coverage", "gaps", "external_access",
     )  # fmt: skip
@@ -55,7 +58,8 @@ class OverviewReport(RunReport):
     @cached_property
     def findings(self) -> FindingsSection:
         """The results of the rules."""
-        return FindingsSection(self._source, self._settings, self.run)
+        counts_passes = self.subject is None or self.subject.counts_passes
+        return FindingsSection(self._source, self._settings, self.run, counts_passes=counts_passes)
 
     @cached_property
     def situations(self) -> Situations:
@@ -127,7 +131,7 @@ class OverviewReport(RunReport):
             for row in table.rows:
                 for column in columns:
                     row[column] = statements(row[column])
-        return replace(table, sql=table.sql.format(self.run["run_id"]))
+        return table
 
     def checks(self) -> DataTable:
         """The results of the vendor profiles."""
@@ -154,7 +158,11 @@ class OverviewReport(RunReport):
 
     def rules(self) -> DataTable:
         """The rules with their counts, explanations and fixes; failing rules first."""
-        return self.table_of("rules", list(map(_rule, self.findings.rules)))
+        table = self.table_of("rules", list(map(_rule, self.findings.rules)))
+        counted = [
+            column for column in table.spec["columns"] if _COUNTED.get(column[0], "fail") in self.findings.totals
+        ]
+        return replace(table, spec={**table.spec, "columns": counted})
 
     def resolved(self) -> DataTable:
         """The findings that were resolved in this run."""
@@ -238,12 +246,13 @@ def _rule(rule: Row) -> Row:
         ["Every result", f"`kmsledger rules run {rule['rule_id']}` lists each resource, also those that pass"],
     ]
     passes = "passes" if rule["pass"] or rule["waived"] else "does not apply"
+    passes = "has no open finding" if rule["pass"] is None else passes
     state = "fails" if rule["fail"] else "has unknown results" if rule["unknown"] else passes
     return {
         **{name: rule[name] for name in ("severity", "rule_id", "title", "family", *VOCABULARIES["finding"])},
         "state": state,
         "open_rule": rule["rule_id"] if is_open else None,
-        "counts": [rule[name] for name in VOCABULARIES["finding"]],
+        "counts": [rule[name] or 0 for name in VOCABULARIES["finding"]],
         "status_changes": status_changes(rule["status_changes"]),
         "summary": "Why, and how to fix it",
         "facts": [fact for fact in facts if fact[1]],

@@ -163,7 +163,7 @@ def _key(row: Row) -> Words:
         title = f"Key {name} {verb} be deleted {_when(row['days_to_deletion'], row['deletion_date'])}{stale}."
     else:
         title = f"Key {name} {_STATES.get(state, f'cannot be used: its state is {state}')}{stale}."
-    link = "keys" if state == "deleted" else f"k-{row['anchor']}"
+    link = f"k-{row['anchor']}" if row["anchor"] else "keys" if state == "deleted" else "protects"
     action = _ACTIONS.get(state, "Make the key usable again.")
     if ":alias/" in row["key_arn"]:
         action = "Create the alias again for the key that encrypted the data."

@@ -17,11 +17,23 @@ from tests.made_once import made_once
 from tests.reports.html.page import Node, read
 from tests.reports.ledger_builder import LedgerBuilder
 from tests.reports.mart_schema import offer_schema
-from tests.reports.sample_ledger import IRELAND, SHOP, VENDOR, sample_world, second_run, third_run
+from tests.reports.sample_ledger import (
+    DATA,
+    IRELAND,
+    LOCKED,
+    PAYMENTS,
+    SHOP,
+    VENDOR,
+    sample_world,
+    second_run,
+    third_run,
+)
 
 REVERSED = "invoice\u202egnp.exe\u200b"
 LONG = "x" * 4000
 INJECTED = "alias/\"><script>document.title='owned'</script><img src=http://probe.example/x>"
+
+INVOICES = f"arn:aws:kms:{IRELAND}:{SHOP}:key/00000000-0000-4000-8000-000000000002"
 
 Make = Callable[..., Settings]
 
@@ -47,6 +59,10 @@ def _settings_in(folder: Path, **values: Any) -> Settings:
     )
 
 
+TEAM = "../Team {} <b>'?\"</b>"
+OWNERS = [{"tag": "Owner"}, {"account": DATA, "owner": TEAM}, {"account": LOCKED, "owner": "locked"}]
+
+
 def world_of(settings: Settings) -> LedgerBuilder:
     """The sample organization before its first run."""
     return sample_world(Path(settings.database.removeprefix("sqlite:///")))
@@ -58,12 +74,12 @@ def settings(shared_directory: Path) -> Settings:
 
     All processes of the test run share the ledger and the mart: do not write to them.
     """
-    return _settings_in(made_once(shared_directory / "hostile-sample", _make_hostile_sample))
+    return _settings_in(made_once(shared_directory / "hostile-sample", _make_hostile_sample), owners=OWNERS)
 
 
 def _make_hostile_sample(folder: Path) -> None:
     folder.mkdir()
-    made = _settings_in(folder)
+    made = _settings_in(folder, owners=OWNERS)
     offer_schema(made.report.mart)
     world = world_of(made)
     hostile = world.key(SHOP, IRELAND, "00000000-0000-4000-8000-0000000000aa", description=LONG)
@@ -75,6 +91,8 @@ def _make_hostile_sample(folder: Path) -> None:
     world.key(SHOP, IRELAND, unasked, manager="AWS", policy=None, rotation="unknown")
     world.crawl()
     second_run(world)
+    # Its key will be deleted, and belongs to another account.
+    world.uses(world.secret(PAYMENTS, IRELAND, "payments/shared"), INVOICES, role="secret")
     world.crawl()
     third_run(world)
     world.crawl()
@@ -88,11 +106,13 @@ def mart(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-def report_of(settings: Settings, directory: Path | None = None, name: str = "overview") -> Path:
+def report_of(
+    settings: Settings, directory: Path | None = None, name: str = "overview", subject: str | None = None
+) -> Path:
     """Write a report; returns the path of the file whose name does not depend on the run."""
     directory = directory or settings.report.directory
-    write([find(name)], settings.report.mart, directory, settings)
-    return directory / f"kmsledger-{name}.html"
+    *_, latest = write([find(name, subject)], settings.report.mart, directory, settings, subject=subject)
+    return latest
 
 
 @pytest.fixture(scope="session")
