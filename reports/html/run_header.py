@@ -30,6 +30,8 @@ class RunReport:
 
     tables: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    subject: Any = None
+    """What the report is about, if not the whole organization."""
 
     def __init__(self, source: Source, settings: Settings, subject: Subject | None = None) -> None:
         self._source = source

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -88,6 +88,14 @@ class History:
             for run, known in zip(self.runs, self.evaluated, strict=True)
         ]
 
+    def titles(self, runs: int) -> list[str]:
+        """The columns of that chart in words."""
+        return [
+            f"Run {run['run_id']}, {date(run['started_at'])}: "
+            + (", ".join(f"{counts[name]:,} {name}" for name in SEVERITIES) if counts else "unknown")
+            for run, counts in zip(self.runs[-runs:], self.failures[-runs:], strict=True)
+        ]
+
     @property
     def flow_charts(self) -> tuple[Bars, Bars]:
         """The findings that began to fail, and those that were resolved, on the same scale."""
@@ -108,19 +116,18 @@ class History:
     @cached_property
     def parties(self) -> Series:
         """The parties outside the organization with access to keys."""
-        parties = {row["run_id"]: row["parties"] for row in self._source.rows("party_trend", run_ids=self._run_ids)}
-        return self._series([parties.get(run["run_id"]) if run["finished"] else None for run in self.runs])
+        rows = self._source.rows("party_trend", run_ids=self._run_ids)
+        return self._by_run({row["run_id"]: row["parties"] for row in rows})
 
-    @property
+    @cached_property
     def coverage(self) -> Series:
         """The percentage of account-regions that were read completely, rounded down."""
-        return self._series(
-            [
-                run["complete"] * 100 // run["in_scope"] if run["finished"] and run["in_scope"] else None
-                for run in self.runs
-            ],
-            " %",
-        )
+        rows = self._source.rows("coverage_trend", run_ids=self._run_ids)
+        percents = {row["run_id"]: row["complete"] * 100 // row["in_scope"] for row in rows if row["in_scope"]}
+        return self._by_run(percents, " %")
+
+    def _by_run(self, values: Mapping[int, int], unit: str = "") -> Series:
+        return self._series([values.get(run["run_id"]) if run["finished"] else None for run in self.runs], unit)
 
     def _series(self, values: Sequence[int | None], unit: str = "") -> Series:
         return Series(self.runs[-SPARKLINE:], values[-SPARKLINE:], unit)

@@ -4,8 +4,8 @@ WITH path AS (
         CASE access WHEN 'vendor' THEN 'known_party' WHEN 'external' THEN 'external_account' ELSE 'public' END AS kind,
         principal_account, key_arn, coalesce(key_alias, key_arn) AS key_name, coalesce(account_name, account_id) || ', ' || region AS place,
         operations, path, since, since_run
-    FROM internal.key_access
-    WHERE access IN ('vendor', 'external', 'public', 'public_via_service')
+    FROM effective_access
+    WHERE path <> 'iam' AND access IN ('vendor', 'external', 'public', 'public_via_service')
 ),
 listed AS (
     SELECT party, kind, list_sort(list(DISTINCT principal_account) FILTER (principal_account IS NOT NULL)) AS accounts,

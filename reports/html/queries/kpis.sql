@@ -54,7 +54,7 @@ FROM
         WHERE f.rule_id = $risk_rule AND internal.known(f.valid_from, f.valid_to, internal.view_run())
     ) AS r,
     (
-        SELECT count(DISTINCT key_arn) AS access_unknown FROM internal.access_paths WHERE access = 'unknown'
+        SELECT count(DISTINCT key_arn) AS access_unknown FROM effective_access WHERE path <> 'iam' AND access = 'unknown'
     ) AS x,
     (
         SELECT

@@ -126,6 +126,33 @@ def test_the_heat_map_has_the_outcomes(page: Node) -> None:
     assert [cell.text for cell in cells["Shop"]] == ["1", "✓", "✓"]
 
 
+def test_the_parties_with_access_and_what_they_reach(page: Node, mart: duckdb.DuckDBPyConnection) -> None:
+    """Each party of the view vendors has its keys and their dependents; unknown parties come first and are not agreed with."""
+    rows = {row["party"]: row for row in page.data("external_access")}
+    expected = mart.execute(
+        "SELECT party, any_value(access), count(DISTINCT key_arn) FROM vendors GROUP BY party"
+    ).fetchall()
+    assert {name: row["key_count"] for name, row in rows.items() if name != "Everyone"} == {
+        name: keys for name, _, keys in expected
+    }
+    kinds = {"vendor": "known_party", "external": "external_account"}
+    for name, access, keys in expected:
+        row = rows[name]
+        assert row["kind"] == kinds[access]
+        assert (row["agreement"] == "not_agreed") == (access == "external")
+        assert len(row["key_list"]) == keys
+        ((resources,),) = mart.execute(
+            "SELECT count(DISTINCT resource_arn) FROM resource_keys "
+            "WHERE key_arn IN (SELECT key_arn FROM vendors WHERE party = ?)",
+            [name],
+        ).fetchall()
+        counted = sum(map(int, re.findall(r"(\d+) [A-Z]", row["data"])))
+        assert counted == resources
+    assert [row["kind"] for row in page.data("external_access")] == sorted(
+        (row["kind"] for row in rows.values()), key=lambda kind: (kind == "known_party", kind)
+    )
+
+
 def test_a_denied_call_is_unknown(page: Node) -> None:
     """Policy, grants, tags and rotation of a key that were denied are unknown, never 0, none or blank."""
     (locked,) = [row for row in page.data("keys") if "000000000011" in row["key_arn"]]

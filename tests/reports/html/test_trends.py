@@ -33,8 +33,8 @@ def views() -> Iterator[duckdb.DuckDBPyConnection]:
             CREATE TABLE runs (run_id INTEGER, started_at TIMESTAMP, status VARCHAR);
             CREATE TABLE findings_history (rule_id VARCHAR, resource_arn VARCHAR, severity VARCHAR, status VARCHAR,
               unwaived_status VARCHAR, valid_from INTEGER, valid_to INTEGER);
-            CREATE TABLE rule_results_history (valid_from INTEGER);
             CREATE SCHEMA internal;
+            CREATE TABLE internal.rule_result (valid_from INTEGER);
             CREATE TABLE internal.scope_coverage (run_id INTEGER, outcome VARCHAR);
             """
         )
@@ -48,7 +48,7 @@ def history(
     evaluated: int | None = 1,
 ) -> History:
     """The history of runs with these statuses; the first run has ID 1, and `evaluated` is the first one with results."""
-    views.execute("DELETE FROM runs; DELETE FROM findings_history; DELETE FROM rule_results_history")
+    views.execute("DELETE FROM runs; DELETE FROM findings_history; DELETE FROM internal.rule_result")
     for run_id, status in enumerate(statuses, 1):
         views.execute("INSERT INTO runs VALUES (?, ?, ?)", [run_id, START + dt.timedelta(days=run_id), status])
     for rule, resource, severity, status, since, until in versions:
@@ -56,7 +56,7 @@ def history(
         values = [rule, resource, severity, status, unwaived, since, until]
         views.execute("INSERT INTO findings_history VALUES (?, ?, ?, ?, ?, ?, ?)", values)
     if evaluated is not None:
-        views.execute("INSERT INTO rule_results_history VALUES (?)", [evaluated])
+        views.execute("INSERT INTO internal.rule_result VALUES (?)", [evaluated])
     return History(Source(views))
 
 
@@ -122,6 +122,9 @@ def test_a_run_without_results_has_no_value(views: duckdb.DuckDBPyConnection) ->
     assert made.flow == [None, None, None, (0, 0)]
     assert made.open("high").values == [None, 1, None, 1]
     assert made.severities(90).parts[1].count("M") == 2
+    assert made.titles(2) == [
+        "Run 3, 2026-11-04: unknown", "Run 4, 2026-11-05: 0 critical, 1 high, 0 medium, 0 low, 0 info",
+    ]  # fmt: skip
     assert history(views, ["complete"], evaluated=None).failures == [None]
     assert history(views, []).failures == []
 
