@@ -5,7 +5,9 @@ import email.policy
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,24 @@ def test_a_process_killed_between_sending_and_recording(folder: Path, capsys: py
     with run_post() as post:
         assert send(settings_of(folder, post.port), resend=True)
         assert len(post.delivered) == 1
+
+
+def test_two_processes_deliver_at_the_same_time(folder: Path, post: Post) -> None:
+    """Each recipient gets one mail, and each delivery says truthfully whether everyone has got it."""
+    recipients = tuple(f"{number}@example.org" for number in range(6))
+    settings = settings_of(folder, post.port, recipients, timeout=30)
+    ready = threading.Barrier(2)
+
+    def run(_: int) -> bool:
+        ready.wait(30)
+        return send(settings)
+
+    with ThreadPoolExecutor(2) as pool:
+        complete = list(pool.map(run, range(2)))
+    assert sorted(to for to, _ in post.delivered) == sorted(recipients)
+    assert set(log_of(settings).values()) == {"sent"}
+    assert send(settings)
+    assert len(complete) == 2
 
 
 def test_a_mail_that_is_sent_again_has_a_new_message_id(folder: Path, post: Post) -> None:
