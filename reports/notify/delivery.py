@@ -86,7 +86,7 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
                     complete &= _settled(recipient, entry)
                 elif channel.only_changes and not request.resend and _got(before, recipient):
                     outcome = Outcome(recipient, "skipped", f"nothing changed since run {content.unchanged_since}")
-                    if not request.dry_run:
+                    if not request.dry_run and log.claim(recipient):
                         log.record(outcome)
                     click.echo(f"delivery: {recipient}: {outcome.detail}, so it is not sent")
                 elif request.dry_run:
@@ -190,15 +190,19 @@ def _settled(recipient: str, entry: Entry) -> bool:
 def _send(channel: Channel, recipients: Sequence[str], log: DeliveryLog, *, resend: bool) -> bool:
     """Deliver to the recipients; returns whether all of them got the report."""
     outcomes: list[Outcome] = []
+    claimed: set[str] = set()
 
     def on_outcome(outcome: Outcome) -> None:
-        log.record(outcome)
+        # Recipients that fail without a claim, because the connection does, may have been served by another process.
+        if outcome.recipient in claimed or log.claim(outcome.recipient):
+            log.record(outcome)
         outcomes.append(outcome)
         if outcome.status == "sent":
             click.echo(f"delivery: sent to {outcome.recipient}")
 
     def claim(recipient: str) -> bool:
         if log.claim(recipient, resend=resend):
+            claimed.add(recipient)
             return True
         click.echo(f"kmsledger: another process delivers the report to {recipient}", err=True)
         return False

@@ -147,6 +147,39 @@ def test_two_processes_deliver_at_the_same_time(folder: Path, post: Post) -> Non
     assert len(complete) == 2
 
 
+def test_a_lost_connection_changes_no_delivery_of_another_process(folder: Path) -> None:
+    """The recipients without a claim are failed, but not those that another process has served in the meantime."""
+    recipients = ("first@example.org", "sent@example.org", "claimed@example.org", "last@example.org")
+
+    class Race(Post):
+        async def handle_MAIL(self, *arguments: Any) -> str:  # noqa: N802 - aiosmtpd's name
+            engine = connect(settings.database)
+            other = DeliveryLog(engine, RUN, SUMMARY.report)
+            assert other.claim("sent@example.org")
+            other.record(Outcome("sent@example.org", "sent", ""))
+            assert other.claim("claimed@example.org")
+            engine.dispose()
+            return await super().handle_MAIL(*arguments)
+
+    with run_post(Race(at_mail={"ledger@example.org": "abort"})) as post:
+        settings = settings_of(folder, post.port, recipients, timeout=10)
+        assert not send(settings)
+    assert log_of(settings) == {
+        "first@example.org": "failed",
+        "sent@example.org": "sent",
+        "claimed@example.org": "sending",
+        "last@example.org": "failed",
+    }
+
+
+def test_sending_again_in_vain_keeps_what_is_known(folder: Path, post: Post) -> None:
+    """If --resend does not reach the server, the log still says that the report was sent."""
+    assert send(settings_of(folder, post.port))
+    settings = settings_of(folder, free_port())
+    assert not send(settings, resend=True)
+    assert log_of(settings) == {"ciso@example.org": "sent"}
+
+
 def test_a_mail_that_is_sent_again_has_a_new_message_id(folder: Path, post: Post) -> None:
     """Mail systems hide a mail whose Message-ID they have seen; --resend is for recipients who need it again."""
     settings = settings_of(folder, post.port, ("ciso@example.org", "audit@example.org"))
