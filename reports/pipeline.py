@@ -139,7 +139,7 @@ def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
     for path in written:
         click.echo(f"report: {path}")
     published = publish_reports(written, settings)
-    delivered = not delivery.has_recipients(settings) or deliver(settings, run_id, written, published=published)
+    delivered = not delivery.recipients(settings) or deliver(settings, run_id, written, published=published)
     if not (published and delivered):
         return FAILED
     if crawl_exit == PARTIAL:
@@ -152,6 +152,7 @@ def send_missing(settings: Settings, request: Request) -> bool:
 
     A dry run keeps nothing that it writes.
     """
+    delivery.check(settings, request)
     with connect(settings.report.mart) as mart:
         row = mart.execute("SELECT max(run_id) FROM runs").fetchone()
     if row is None or row[0] is None:

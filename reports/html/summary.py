@@ -1,7 +1,7 @@
 """The summary of the mart's run for the mail: the key figures and lists of the report."""
 
 from collections.abc import Set as AbstractSet
-from datetime import UTC
+from datetime import UTC, timedelta
 from itertools import islice
 from typing import Final
 
@@ -22,6 +22,8 @@ TOP: Final = 10
 """The maximum number of entries per list."""
 NEW: Final = 3
 """The maximum number of new findings."""
+SOON: Final = timedelta(days=7)
+"""A loss of data within this time is never an unchanged state."""
 RUNS: Final = 30
 """The maximum number of runs in the trend."""
 
@@ -70,9 +72,11 @@ def _trend(source: Source) -> tuple[TrendPoint, ...]:
 
 
 def _unchanged_since(report: OverviewReport, changes: int) -> int | None:
-    """The previous run, if neither facts nor findings, gaps or coverage differ from it, and no key is about to be deleted."""
-    urgent = report.run["status"] not in _STATUS or report.figures["keys_deleted_soon"]
-    if urgent or changes or any(report.findings.status_changes.values()):
+    """The previous run, if facts, findings, gaps and coverage are the same, and no data is lost soon."""
+    # The situations begin with the nearest deadline.
+    deadlines = [item.deadline for item in report.situations.first[:1] if item.deadline]
+    urgent = report.figures["keys_deleted_soon"] or any(day - report.run["started_at"] <= SOON for day in deadlines)
+    if report.run["status"] not in _STATUS or urgent or changes or any(report.findings.status_changes.values()):
         return None
     (row,) = report.rows("unchanged")
     return row["previous_run"] if report.findings.has_previous_results and not row["differences"] else None

@@ -119,5 +119,5 @@ def _masked(line: str, chat: ChatSettings) -> str:
     """A line of Apprise's log without the parts of the address that can be secrets."""
     for part in re.split(r"[^\w-]+", chat.url.get_secret_value()):
         if len(part) > 5:
-            line = line.replace(part, "***")
+            line = line.replace(part, "(hidden)")
     return _plain(line)

@@ -12,6 +12,7 @@ import click
 
 from models.errors import UserError
 from models.settings import MailSettings, Settings
+from models.settings.delivery import ChatSettings, WebhookSettings
 from models.store.engine import connect
 from reports.notify import chat, sender, webhook
 from reports.notify.delivery_log import RETRIED, DeliveryLog, Entry
@@ -67,9 +68,8 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
     Prints a line for each recipient. The delivery log has the outcome of each. Raises NoRecipientError and ChatError before
     anything is sent.
     """
-    chat.check(settings.chat)
+    check(settings, request)
     channels = _channels(settings, content, attachments, resend=request.resend)
-    _check(request, [recipient for channel in channels for recipient in channel.recipients])
     engine = connect(settings.database, must_exist=True)
     try:
         log = DeliveryLog(engine, content.run_id, content.report)
@@ -86,7 +86,7 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
                     complete &= _settled(recipient, entry)
                 elif channel.only_changes and not request.resend and _got(before, recipient):
                     outcome = Outcome(recipient, "skipped", f"nothing changed since run {content.unchanged_since}")
-                    if not request.dry_run:
+                    if not request.dry_run and log.claim(recipient):
                         log.record(outcome)
                     click.echo(f"delivery: {recipient}: {outcome.detail}, so it is not sent")
                 elif request.dry_run:
@@ -99,14 +99,31 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
     return complete
 
 
-def _check(request: Request, recipients: Sequence[str]) -> None:
-    if not recipients:
+def recipients(settings: Settings) -> tuple[str, ...]:
+    """Everyone in the settings who gets the report, as the delivery log names them."""
+    mail = () if settings.mail is None else settings.mail.recipients
+    return (*mail, *map(_webhook_name, settings.webhooks), *map(_chat_name, settings.chat))
+
+
+def check(settings: Settings, request: Request) -> None:
+    """Raise NoRecipientError or ChatError if the delivery cannot be made with these settings."""
+    known = recipients(settings)
+    if not known:
         raise NoRecipientError(
             "the settings name nobody who gets the report: add the section `mail`, `webhooks` or `chat`"
         )
-    unknown = sorted(set(request.only).difference(recipients))
+    unknown = sorted(set(request.only).difference(known))
     if unknown:
-        raise NoRecipientError(f"{unknown[0]} is no recipient in the settings: choose from {', '.join(recipients)}")
+        raise NoRecipientError(f"{unknown[0]} is no recipient in the settings: choose from {', '.join(known)}")
+    chat.check(settings.chat)
+
+
+def _webhook_name(hook: WebhookSettings) -> str:
+    return f"webhook:{hook.name}"
+
+
+def _chat_name(room: ChatSettings) -> str:
+    return f"chat:{room.name}"
 
 
 def _channels(
@@ -115,10 +132,10 @@ def _channels(
     channels = [] if settings.mail is None else [_mail(settings.mail, settings, content, attachments, resend=resend)]
     for hook in settings.webhooks:
         deliver_event = partial(webhook.post, hook, content, resend=resend)
-        channels.append(_receiver(f"webhook:{hook.name}", hook.only_changes, "a signed event", deliver_event))
+        channels.append(_receiver(_webhook_name(hook), hook.only_changes, "a signed event", deliver_event))
     for room in settings.chat:
         send_text = partial(chat.send, room, content)
-        channels.append(_receiver(f"chat:{room.name}", room.only_changes, f"“{chat.title(content)}”", send_text))
+        channels.append(_receiver(_chat_name(room), room.only_changes, f"“{chat.title(content)}”", send_text))
     return channels
 
 
@@ -173,15 +190,19 @@ def _settled(recipient: str, entry: Entry) -> bool:
 def _send(channel: Channel, recipients: Sequence[str], log: DeliveryLog, *, resend: bool) -> bool:
     """Deliver to the recipients; returns whether all of them got the report."""
     outcomes: list[Outcome] = []
+    claimed: set[str] = set()
 
     def on_outcome(outcome: Outcome) -> None:
-        log.record(outcome)
+        # Recipients that fail without a claim, because the connection does, may have been served by another process.
+        if outcome.recipient in claimed or log.claim(outcome.recipient):
+            log.record(outcome)
         outcomes.append(outcome)
         if outcome.status == "sent":
             click.echo(f"delivery: sent to {outcome.recipient}")
 
     def claim(recipient: str) -> bool:
         if log.claim(recipient, resend=resend):
+            claimed.add(recipient)
             return True
         click.echo(f"kmsledger: another process delivers the report to {recipient}", err=True)
         return False
@@ -196,8 +217,3 @@ def _send(channel: Channel, recipients: Sequence[str], log: DeliveryLog, *, rese
         if outcome.status != "sent" and outcome.detail != failure:
             click.echo(f"kmsledger: delivery to {outcome.recipient} {outcome.status}: {outcome.detail}", err=True)
     return sum(outcome.status == "sent" for outcome in outcomes) == len(recipients)
-
-
-def has_recipients(settings: Settings) -> bool:
-    """Whether anyone in the settings gets the report."""
-    return settings.mail is not None or bool(settings.webhooks or settings.chat)

@@ -61,7 +61,7 @@ class DeliveryLog:
             return connection.execute(claim.returning(_TABLE.c.recipient)).first() is not None
 
     def record(self, outcome: Outcome) -> None:
-        """Record an outcome in place of the claim, and commit it."""
+        """Record the outcome of a claimed recipient in place of the claim, and commit it."""
         with translate_errors(self._engine), self._engine.begin() as connection:
             connection.execute(delete(_TABLE).where(self._key(outcome.recipient)))
             connection.execute(insert(_TABLE).values(self._values(outcome)))

@@ -114,7 +114,7 @@ def _call(
             raise DeliveryError(
                 f"{service} cannot be reached ({clean(str(error))}): check mail.ses.region, firewalls and `aws.ca_bundle`."
             ) from error
-        except (exceptions.HTTPClientError, ResponseParserError) as error:
+        except (exceptions.HTTPClientError, exceptions.IncompleteReadError, ResponseParserError) as error:
             return Outcome(
                 recipient, "unknown", f"{service} did not answer ({clean(str(error))}): the mail may have arrived"
             )

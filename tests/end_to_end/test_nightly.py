@@ -186,3 +186,12 @@ def test_a_dry_run_writes_nothing(unsent: Installation) -> None:
     assert mails(unsent, "dry@northwind.example") == []
     assert not (unsent.directory / "reports").exists()
     assert not (unsent.directory / "public").exists()
+
+
+def test_an_unknown_recipient_stops_the_command_before_it_writes(unsent: Installation) -> None:
+    """--to with a name that is not in the settings is a usage error: no report is written."""
+    shutil.rmtree(unsent.directory / "reports")
+    done = unsent.run("mail", "--to", "eve@evil.example")
+    assert done.returncode == 2
+    assert "eve@evil.example is no recipient in the settings: choose from once@northwind.example" in done.stderr
+    assert not (unsent.directory / "reports").exists()

@@ -223,6 +223,7 @@ def test_an_invalid_value_gets_the_expected_form(read: Writer, line: str, expect
         ("crawl: {last_use: {minutes: 3}}", "crawl.last_use.minutes", "max_minutes"),
         ("role: {duration: 900}", "role.duration", "session_duration"),
         ("parties: []", "parties", "known_external_parties"),
+        (f"{MAIL}, attach_report: true}}", "mail.attach_report", "attachment"),
     ],
 )
 def test_a_renamed_setting_is_reported_with_its_current_name(read: Writer, line: str, key: str, current: str) -> None:

@@ -13,7 +13,7 @@ from reports.notify.message import Summary, compose
 from reports.pipeline import refresh
 from tests.reports.html.conftest import Make
 from tests.reports.html.page import Node
-from tests.reports.ledger_builder import LedgerBuilder, only
+from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, only
 from tests.reports.sample_ledger import IRELAND, SHOP
 
 
@@ -74,11 +74,12 @@ def test_a_mail_can_be_made_of_it(mart: duckdb.DuckDBPyConnection, settings: Set
 
 
 def test_a_run_is_unchanged_if_nothing_differs_from_the_previous_one(make_settings: Make) -> None:
-    """A run is unchanged if it has the facts, findings and gaps of the previous one; a gap that is new is a difference."""
-    made = make_settings(rules=only("key-rotation"))
+    """A run is unchanged if it has the facts, findings and gaps of the previous one, and no data is lost within a week."""
+    made = make_settings(rules=only("imported-material-expires"))
     world = LedgerBuilder(made.database)
     world.account(SHOP, "shop", IRELAND)
-    world.key(SHOP, IRELAND, "00000000-0000-4000-8000-000000000001")
+    expiry = FIRST_RUN + dt.timedelta(days=10)
+    world.key(SHOP, IRELAND, "00000000-0000-4000-8000-000000000001", origin="EXTERNAL", material_expires_at=expiry)
 
     def unchanged_since() -> int | None:
         world.crawl()
@@ -87,6 +88,7 @@ def test_a_run_is_unchanged_if_nothing_differs_from_the_previous_one(make_settin
             return summary(mart, made).unchanged_since
 
     assert unchanged_since() is None, "there is nothing to compare with"
-    assert unchanged_since() == 1
     world.gap(SHOP, IRELAND, "kms:ListAliases")
     assert unchanged_since() is None, "a gap that is new"
+    assert unchanged_since() == 2
+    assert unchanged_since() is None, "data is lost in seven days"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.settings.delivery import ChatSettings
-from reports.notify.chat import ChatError, check, send, text, title
+from reports.notify.chat import ChatError, _masked, check, send, text, title
 from reports.notify.message import AttentionItem
 from reports.notify.result import Outcome
 from tests.reports.notify.conftest import free_port, run_post
@@ -87,6 +87,13 @@ def test_a_failure_has_an_outcome(answer: int, status: str, caplog: pytest.LogCa
     assert outcome.status == status
     assert outcome.detail
     assert caplog.records == []
+
+
+def test_messages_of_apprise_are_masked() -> None:
+    """Some services repeat their address in a message: every part of it that can be a secret is hidden."""
+    chat = ChatSettings.model_validate({"name": "room", "url": f"slack://T1JJ3T3L2/{SECRET}/TIiajkdnlazkc/#general"})
+    masked = _masked(f"Failed to reach https://hooks.example/T1JJ3T3L2/{SECRET}/TIiajkdnlazkc, error=503.", chat)
+    assert masked == "Failed to reach hxxps://hooks.example/(hidden)/(hidden)/(hidden), error=503."
 
 
 def test_nobody_listens() -> None:

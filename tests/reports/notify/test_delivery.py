@@ -5,7 +5,9 @@ import email.policy
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -125,6 +127,57 @@ def test_a_process_killed_between_sending_and_recording(folder: Path, capsys: py
     with run_post() as post:
         assert send(settings_of(folder, post.port), resend=True)
         assert len(post.delivered) == 1
+
+
+def test_two_processes_deliver_at_the_same_time(folder: Path, post: Post) -> None:
+    """Each recipient gets one mail, and each delivery says truthfully whether everyone has got it."""
+    recipients = tuple(f"{number}@example.org" for number in range(6))
+    settings = settings_of(folder, post.port, recipients, timeout=30)
+    ready = threading.Barrier(2)
+
+    def run(_: int) -> bool:
+        ready.wait(30)
+        return send(settings)
+
+    with ThreadPoolExecutor(2) as pool:
+        complete = list(pool.map(run, range(2)))
+    assert sorted(to for to, _ in post.delivered) == sorted(recipients)
+    assert set(log_of(settings).values()) == {"sent"}
+    assert send(settings)
+    assert len(complete) == 2
+
+
+def test_a_lost_connection_changes_no_delivery_of_another_process(folder: Path) -> None:
+    """The recipients without a claim are failed, but not those that another process has served in the meantime."""
+    recipients = ("first@example.org", "sent@example.org", "claimed@example.org", "last@example.org")
+
+    class Race(Post):
+        async def handle_MAIL(self, *arguments: Any) -> str:  # noqa: N802 - aiosmtpd's name
+            engine = connect(settings.database)
+            other = DeliveryLog(engine, RUN, SUMMARY.report)
+            assert other.claim("sent@example.org")
+            other.record(Outcome("sent@example.org", "sent", ""))
+            assert other.claim("claimed@example.org")
+            engine.dispose()
+            return await super().handle_MAIL(*arguments)
+
+    with run_post(Race(at_mail={"ledger@example.org": "abort"})) as post:
+        settings = settings_of(folder, post.port, recipients, timeout=10)
+        assert not send(settings)
+    assert log_of(settings) == {
+        "first@example.org": "failed",
+        "sent@example.org": "sent",
+        "claimed@example.org": "sending",
+        "last@example.org": "failed",
+    }
+
+
+def test_sending_again_in_vain_keeps_what_is_known(folder: Path, post: Post) -> None:
+    """If --resend does not reach the server, the log still says that the report was sent."""
+    assert send(settings_of(folder, post.port))
+    settings = settings_of(folder, free_port())
+    assert not send(settings, resend=True)
+    assert log_of(settings) == {"ciso@example.org": "sent"}
 
 
 def test_a_mail_that_is_sent_again_has_a_new_message_id(folder: Path, post: Post) -> None:

@@ -1,14 +1,15 @@
 """Amazon SES: deliveries through moto, and the outcome of each kind of error through boto3 and a local endpoint."""
 
+from __future__ import annotations
+
 import email
 import email.policy
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from demo.server import AwsServer
 from models.settings import AwsSettings, MailSettings
 from reports.notify.result import DeliveryError, Outcome
 from reports.notify.ses import RETRY_DELAYS, send
@@ -17,6 +18,9 @@ from tests.reports.notify.delivery_helpers import log_of, settings_of
 from tests.reports.notify.delivery_helpers import send as deliver
 from tests.reports.notify.http_receiver import Receiver, run_receiver
 from tests.reports.notify.smtp_helpers import composer
+
+if TYPE_CHECKING:
+    from demo.server import AwsServer
 
 SENT = json.dumps({"MessageId": "0102-m"}).encode()
 

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import hmac
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from models.settings import Settings
 from models.settings.delivery import WebhookSettings
 from reports.notify.message import AttentionItem
 from reports.notify.result import Outcome
+from reports.notify.trend import TrendPoint
 from reports.notify.webhook import RETRY_DELAYS, post, signature
 from tests.reports.notify.conftest import Authority, Post, free_port, run_post
 from tests.reports.notify.delivery_helpers import log_of, send, settings_of
 from tests.reports.notify.http_receiver import Receiver, run_receiver
 from tests.reports.notify.test_message import ARN, SUMMARY, URL
 
+ROOT = Path(__file__).parents[3]
 KEY = b"a key of thirty-two random bytes"
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
 
@@ -75,6 +78,27 @@ def test_the_event_is_signed_and_complete() -> None:
     ]  # fmt: skip
     assert data["changes"] == {"total": 12, "first": ["Grant created for role/reader"]}
     assert data["gaps"] == {"total": 3, "first": ["Account 222233334444: role cannot be assumed"]}
+
+
+def test_the_documentation_verifies_and_shows_an_event() -> None:
+    """The function in docs/delivery.md accepts a genuine event and nothing else, and its example has the members of one."""
+    blocks = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "docs" / "delivery.md").read_text(encoding="utf-8"), re.DOTALL)
+    [code] = [text for language, text in blocks if language == "python"]
+    names: dict[str, Any] = {"time": time, "hmac": hmac, "base64": base64, "hashlib": hashlib}
+    exec(code, names)  # noqa: S102 - our own documentation
+    with run_receiver() as receiver:
+        deliver(settings_for(receiver), trend=(TrendPoint(41, 2, 1), TrendPoint(42, 1, 1)))
+    (request,) = receiver.requests
+    assert names["is_genuine"](SECRET, request.headers, request.body)
+    assert not names["is_genuine"](SECRET, request.headers, request.body + b" ")
+    assert not names["is_genuine"](SECRET, {**request.headers, "webhook-id": "other"}, request.body)
+    assert not names["is_genuine"](SECRET, {**request.headers, "webhook-timestamp": "1"}, request.body)
+    [example] = [json.loads(text) for _, text in blocks if "kmsledger.report" in text]
+    event = json.loads(request.body)
+    assert set(example) == set(event)
+    assert set(example["data"]) == set(event["data"])
+    assert set(example["data"]["situations"]["first"][0]) == set(event["data"]["situations"]["first"][0])
+    assert set(example["data"]["trend"][0]) == set(event["data"]["trend"][0])
 
 
 @pytest.mark.parametrize("answers", [[503, 429, 200], [0, 204], [500, 500, 500, 202]])
