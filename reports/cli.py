@@ -45,6 +45,7 @@ def mart(*, config_path: Path, as_of: str | None, output: Path | None) -> None:
     metavar="DIR",
     help="Write the reports to this directory. [default: report.directory in the settings]",
 )
+@click.option("--since", metavar="RUN|DATE", help="For changes: the earlier run. [default: the run before]")
 @CONFIG
 @AS_OF
 @FAIL_ON
@@ -55,6 +56,7 @@ def report(
     name: str | None,
     subject: str | None,
     output: Path | None,
+    since: str | None,
     config_path: Path,
     as_of: str | None,
     fail_on: str | None,
@@ -64,6 +66,7 @@ def report(
     \b
     overview         the whole organization
     compliance       the controls of frameworks, for auditors
+    changes          what changed since the previous run, or since another one (--since), in detail
     account SUBJECT  only what concerns an account: its ID or name
     owner SUBJECT    only what concerns an owner (settings: owners)
     key SUBJECT      the passport of a key (ARN, ID or alias): life, policy history, access, dependents, findings
@@ -76,7 +79,7 @@ def report(
     from reports.html.registry import REPORTS, find, write
     from reports.pipeline import FINDINGS, failing, refresh
 
-    chosen = REPORTS if name is None else (find(name, subject),)
+    chosen = REPORTS if name is None and since is None else (find(name or "overview", subject, since=since),)
     settings = load(config_path)
     with interruptible(
         "report interrupted; files not yet written are untouched, and no file is written in part: "

@@ -37,6 +37,11 @@ class RunReport:
         self.title = settings.report.title
         self.subject = subject
 
+    @property
+    def slug(self) -> str:
+        """What distinguishes the files of this report from those of other subjects; empty if there are none."""
+        return self.subject.slug if self.subject else ""
+
     def table(self, query: str, **parameters: Any) -> LimitedRows:
         """The rows of a query, up to the configured limit."""
         return self._source.limited(

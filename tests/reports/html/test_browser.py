@@ -200,7 +200,7 @@ def test_the_compliance_report_is_as_harmless(browse: Open, settings: Settings, 
         ("compliance", None),
         *(
             pytest.param(*subject, marks=pytest.mark.deep)
-            for subject in (("account", SHOP), ("vendor", "Vendor <b>Inc</b>"), ("key", INVOICES))
+            for subject in (("account", SHOP), ("vendor", "Vendor <b>Inc</b>"), ("key", INVOICES), ("changes", None))
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_every_column_can_be_reached(
     """From 390 to 1920 pixels, each table fits or scrolls, and the page itself never scrolls sideways."""
     found = at_widths(browse, report_of(settings, tmp_path / "out", name, subject), tmp_path, REACHABLE)
     assert sorted(found) == sorted(WIDTHS)
-    assert all(result["tables"] > 3 for result in found.values())
+    assert all(result["tables"] > 0 for result in found.values())
     assert {width: result["clipped"] for width, result in found.items() if result["clipped"]} == {}
     assert [width for width, result in found.items() if result["wide"]] == []
 
