@@ -73,7 +73,9 @@ class ChangesReport(RunReport):
     def differences(self) -> DataTable:
         """The changes, the most important first, with their details as lines of text."""
         table = self.table_of("differences", list(map(_row, sorted(self.events, key=_rank)[: self._limit])))
-        return replace(table, total=len(self.events))
+        start = self.diff.start.run_id if self.diff.start else 0
+        command = f"kmsledger diff --from {start} --to {self.run['run_id']} --format csv"
+        return replace(table, total=len(self.events), spec={**table.spec, "command": command})
 
 
 def _rank(event: Event) -> tuple[Any, ...]:
