@@ -61,20 +61,20 @@ def report(
     as_of: str | None,
     fail_on: str | None,
 ) -> None:
-    r"""Write the HTML reports of the last run: overview and compliance, or only NAME.
+    """Write the HTML reports of the last run: overview and compliance, or only the report NAME.
 
     \b
-    overview         the whole organization
-    compliance       the controls of frameworks, for auditors
-    changes          what changed since the previous run, or since another one (--since), in detail
-    account SUBJECT  only what concerns an account: its ID or name
-    owner SUBJECT    only what concerns an owner (settings: owners)
-    key SUBJECT      the passport of a key (ARN, ID or alias): life, policy history, access, dependents, findings
-    vendor SUBJECT   an external party: its keys, access paths, deviations from its profile, what removal ends
+    overview        the whole organization
+    compliance      the controls of frameworks, for auditors
+    changes         the differences from the previous run, or from --since
+    account SUBJECT the overview of one account: its ID or name
+    owner SUBJECT   the overview of one owner (settings: owners)
+    vendor SUBJECT  an external party: its keys, access paths, deviations
+    key SUBJECT     a key (ARN, ID or alias): life, access, dependents
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With
     --as-of there is one file, named after that run; the reports of other runs are left alone.
-    """
+    """  # noqa: D301 - click reads the escape as "do not wrap"
     from models.settings import load
     from reports.html.registry import REPORTS, find, write
     from reports.pipeline import FINDINGS, failing, refresh

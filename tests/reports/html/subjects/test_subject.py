@@ -134,6 +134,17 @@ def test_everything_that_is_theirs(report: Report, mart: duckdb.DuckDBPyConnecti
     found = column(mart, problems, name)
     assert {row["rule_id"] + row["resource_arn"] for row in page.data("findings")} == found
     assert sum(row["fail"] + row["unknown"] + row["waived"] for row in page.data("rules")) == len(found)
+    counts = {
+        "Grants": "SELECT count(*) FROM grants WHERE list_contains($1, key_arn)",
+        "Aliases": "SELECT count(*) FROM aliases WHERE list_contains($1, coalesce(target_key_arn, $2)) OR account_id = $2",
+        "Resources that can use keys": "SELECT count(*) FROM resources WHERE list_contains($1, resource_arn) AND $2 <> ''",
+    }
+    for label, query in counts.items():
+        values = [list(mine), name] if "$2" in query else [list(mine)]
+        assert tile(page, label) == int(next(iter(column(mart, query, *values)), 0)), label
+    if kind == "account":
+        passed = column(mart, "SELECT sum(passed) FROM rule_results WHERE account_id = ?", name)
+        assert {str(sum(row["pass"] for row in page.data("rules")))} == (passed or {"0"})
 
 
 @pytest.mark.parametrize(("kind", "name"), [*SUBJECTS, ("key", INVOICES)])
