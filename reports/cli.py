@@ -45,6 +45,7 @@ def mart(*, config_path: Path, as_of: str | None, output: Path | None) -> None:
     metavar="DIR",
     help="Write the reports to this directory. [default: report.directory in the settings]",
 )
+@click.option("--since", metavar="RUN|DATE", help="For changes: the earlier run. [default: the run before]")
 @CONFIG
 @AS_OF
 @FAIL_ON
@@ -55,29 +56,31 @@ def report(
     name: str | None,
     subject: str | None,
     output: Path | None,
+    since: str | None,
     config_path: Path,
     as_of: str | None,
     fail_on: str | None,
 ) -> None:
-    r"""Write the HTML reports of the last run: overview and compliance, or only NAME.
+    """Write the HTML reports of the last run: overview and compliance, or only the report NAME.
 
     \b
-    overview         the whole organization
-    compliance       the controls of frameworks, for auditors
-    account SUBJECT  only what concerns an account: its ID or name
-    owner SUBJECT    only what concerns an owner (settings: owners)
-    key SUBJECT      the passport of a key (ARN, ID or alias): life, policy history, access, dependents, findings
-    vendor SUBJECT   an external party: its keys, access paths, deviations from its profile, what removal ends
+    overview        the whole organization
+    compliance      the controls of frameworks, for auditors
+    changes         the differences from the previous run, or from --since
+    account SUBJECT the overview of one account: its ID or name
+    owner SUBJECT   the overview of one owner (settings: owners)
+    vendor SUBJECT  an external party: its keys, access paths, deviations
+    key SUBJECT     a key (ARN, ID or alias): life, access, dependents
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With
     --as-of there is one file, named after that run; the reports of other runs are left alone. Without --output and --as-of,
     the reports are also copied to report.publish, if it is set.
-    """
+    """  # noqa: D301 - click reads the escape as "do not wrap"
     from models.settings import load
     from reports.html.registry import REPORTS, find, write
     from reports.pipeline import FAILED, FINDINGS, failing, publish_reports, refresh
 
-    chosen = REPORTS if name is None else (find(name, subject),)
+    chosen = REPORTS if name is None and since is None else (find(name or "overview", subject, since=since),)
     settings = load(config_path)
     with interruptible(
         "report interrupted; files not yet written are untouched, and no file is written in part: "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +13,7 @@ import duckdb
 from models.errors import UserError
 from models.settings import Settings
 from reports.html import render
+from reports.html.changes_report import ChangesReport
 from reports.html.compliance_report import ComplianceReport
 from reports.html.key_report import KeyReport
 from reports.html.overview_report import OverviewReport
@@ -40,6 +42,8 @@ REPORTS: Final = (
     Report("compliance", "compliance.html.j2", ComplianceReport),
 )
 """The reports about the whole organization, which every run writes."""
+CHANGES: Final = Report("changes", "changes.html.j2", ChangesReport)
+"""The report that compares two runs, which is written only by name."""
 SUBJECT_REPORTS: Final = (
     Report("account", "subject.html.j2", OverviewReport, find_account),
     Report("owner", "subject.html.j2", OverviewReport, find_owner),
@@ -55,16 +59,23 @@ class UnknownReportError(UserError):
     exit_code = 2
 
 
-def find(name: str, subject: str | None = None) -> Report:
-    """The report with this name. Raises UnknownReportError, also if it needs a subject and there is none, or the reverse."""
-    reports = {report.name: report for report in (*REPORTS, *SUBJECT_REPORTS)}
+def find(name: str, subject: str | None = None, *, since: str | None = None) -> Report:
+    """The report with this name; ``since`` is the earlier run or date of the report `changes`.
+
+    Raises UnknownReportError, also if it needs a subject and there is none, or the reverse.
+    """
+    reports = {report.name: report for report in (*REPORTS, CHANGES, *SUBJECT_REPORTS)}
     if name not in reports:
         raise UnknownReportError(f"there is no report {name!r}: choose from {', '.join(reports)}")
     if reports[name].find and subject is None:
         raise UnknownReportError(f"the report {name} needs a name: `kmsledger report {name} {name.upper()}`")
     if subject is not None and not reports[name].find:
         raise UnknownReportError(f"the report {name} is about the whole organization: omit {subject!r}")
-    return reports[name]
+    if since is None:
+        return reports[name]
+    if name != CHANGES.name:
+        raise UnknownReportError(f"--since is an option of the report {CHANGES.name}, not of {name}")
+    return replace(CHANGES, data=partial(ChangesReport, since=since))
 
 
 def limit(connection: duckdb.DuckDBPyConnection, report: Report, name: str | None) -> Subject | None:
@@ -100,7 +111,7 @@ def write(
             about = limit(connection, report, subject)
             source = Source(connection) if about else source
             data = report.data(source, settings, about)
-            name = f"{report.name}-{about.slug}" if about else report.name
+            name = f"{report.name}-{data.slug}".rstrip("-")
             as_of_run = "" if as_of is None else "as-of-"
             path = directory / f"kmsledger-{name}-{as_of_run}run{data.run['run_id']}.html"
             render.write(report.template, {"report": report, "data": data}, path)

@@ -51,6 +51,11 @@ class RunReport:
         local = moment.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(zone))
         return f"{text} ({local:{'%H:%M' if local.date() == moment.date() else '%Y-%m-%d %H:%M'} %Z})"
 
+    @property
+    def slug(self) -> str:
+        """What distinguishes the files of this report from those of other subjects; empty if there are none."""
+        return self.subject.slug if self.subject else ""
+
     def table(self, query: str, **parameters: Any) -> LimitedRows:
         """The rows of a query, up to the configured limit."""
         return self._source.limited(

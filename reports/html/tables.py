@@ -136,8 +136,8 @@ class DataTable:
 
     @property
     def command(self) -> str:
-        """The command that prints every row."""
-        return sql_command(self.sql)
+        """The command that prints every row: a query, unless the table names another one."""
+        return str(self.spec.get("command") or sql_command(self.sql))
 
     def cell(self, column: Sequence[Any], row: Row) -> Markup:
         """The HTML of a cell."""

@@ -1,5 +1,4 @@
--- The keys that a report can name: every key. A report about an account or owner replaces this view: it also names the keys of others that its
--- resources use, without their grants (see reports/html/subjects/).
+-- The keys that a report names: every key. In a report about an account or owner, its keys and those of others that its resources use.
 --! internal
 --! columns of keys
 SELECT * FROM keys_as_of(as_of_run)

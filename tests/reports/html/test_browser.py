@@ -146,7 +146,8 @@ REACHABLE = """<script>addEventListener("load", () => setTimeout(() => {
 
 AXE = """<script>AXE</script><script>addEventListener("load", () => setTimeout(async () => {
   for (const details of document.querySelectorAll("details")) details.open = true;
-  const { passes, violations } = await axe.run();
+  const rule = RULE;
+  const { passes, violations } = await axe.run(rule ? { runOnly: [rule] } : {});
   const found = violations.flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html }) => `${id}: ${html.slice(0, 200)}`));
   const dark = matchMedia("(prefers-color-scheme: dark)").matches;
   parent.postMessage({ width: innerWidth, dark, passed: passes.map(({ id }) => id), found }, "*");
@@ -215,7 +216,7 @@ def test_the_compliance_report_is_as_harmless(browse: Open, settings: Settings, 
         ("compliance", None),
         *(
             pytest.param(*subject, marks=pytest.mark.deep)
-            for subject in (("account", SHOP), ("vendor", "Vendor <b>Inc</b>"), ("key", INVOICES))
+            for subject in (("account", SHOP), ("vendor", "Vendor <b>Inc</b>"), ("key", INVOICES), ("changes", None))
         ),
     ],
 )
@@ -225,29 +226,36 @@ def test_every_column_can_be_reached(
     """From 390 to 1920 pixels, each table fits or scrolls, and the page itself never scrolls sideways."""
     found = at_widths(browse, report_of(settings, tmp_path / "out", name, subject), tmp_path, REACHABLE)
     assert sorted(found) == sorted(WIDTHS)
-    assert all(result["tables"] > 3 for result in found.values())
+    assert all(result["tables"] > 0 for result in found.values())
     assert {width: result["clipped"] for width, result in found.items() if result["clipped"]} == {}
     assert [width for width, result in found.items() if result["wide"]] == []
 
 
-def axe() -> str:
-    """A script that runs axe-core in the page, for `at_widths`."""
+def axe(rule: str = "null") -> str:
+    """A script that runs axe-core in the page, for `at_widths`: all rules, or only one (a JavaScript text)."""
     text = resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     assert "</script" not in text
-    return AXE.replace("AXE", text, 1)
+    return AXE.replace("RULE", rule, 1).replace("AXE", text, 1)
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("scheme", SCHEMES)
-@pytest.mark.parametrize("name", [report.name for report in REPORTS])
-def test_nobody_is_excluded(browse: Open, settings: Settings, tmp_path: Path, name: str, scheme: str) -> None:
-    """axe-core finds no violation in any report, light and dark, on a desktop and a phone, with all details open."""
-    path = report_of(settings, tmp_path / "out", name)
-    found = at_widths(browse, path, tmp_path, axe(), SCHEMES[scheme], widths=(1280, 390))
-    assert {width: result["found"] for width, result in found.items()} == {1280: [], 390: []}
-    for result in found.values():
-        assert result["dark"] == (scheme == "dark")
-        assert {"color-contrast", "label", "button-name", "table-duplicate-name"} <= {*result["passed"]}
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        *((report.name, None) for report in REPORTS),
+        *(("changes", None), ("account", SHOP), ("vendor", "Vendor <b>Inc</b>"), ("key", INVOICES)),
+    ],
+)
+def test_nobody_is_excluded(browse: Open, settings: Settings, tmp_path: Path, name: str, subject: str | None) -> None:
+    """axe-core finds no violation in any report, on a desktop and a phone, with all details open; nor weak colors in the dark."""
+    few = settings.report.model_copy(update={"list_limit": 10, "findings_limit": 2})  # axe needs seconds for many rows
+    path = report_of(settings.model_copy(update={"report": few}), tmp_path / "out", name, subject)
+    found = at_widths(browse, path, tmp_path, axe(), SCHEMES["light"], widths=(1280, 390))
+    found[0] = at_widths(browse, path, tmp_path, axe("'color-contrast'"), SCHEMES["dark"], widths=(1280,))[1280]
+    assert {width: result["found"] for width, result in found.items()} == {1280: [], 390: [], 0: []}
+    assert {width: result["dark"] for width, result in found.items()} == {1280: False, 390: False, 0: True}
+    assert all("color-contrast" in result["passed"] for result in found.values())
+    assert {"label", "button-name", "table-duplicate-name"} <= {*found[390]["passed"]}
 
 
 @pytest.mark.deep

@@ -71,6 +71,7 @@ def test_an_unread_key_is_unknown(settings: Settings, tmp_path: Path) -> None:
     assert "2 access paths unknown" in page.one("section", id="summary").text
 
 
+@pytest.mark.deep
 def test_as_of_an_earlier_run(settings: Settings, tmp_path: Path) -> None:
     """As of an earlier run, state, policy and history end with that run."""
     page = passport(INVOICES, settings, tmp_path, as_of="1")

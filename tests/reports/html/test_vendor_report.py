@@ -82,6 +82,7 @@ def test_a_party_without_access(settings: Settings, tmp_path: Path) -> None:
         report_about("Cerbi", settings, tmp_path)
 
 
+@pytest.mark.deep
 def test_as_of_an_earlier_run(settings: Settings, tmp_path: Path) -> None:
     """As of a run before a policy was opened to a vendor, it can use no key."""
     vendor = "Vendor <b>Inc</b>"

@@ -14,16 +14,18 @@ import duckdb
 import pytest
 
 from models.settings import Settings
+from models.tables import Key
 from reports.html.registry import find, write
 from reports.html.subjects.accounts import account
 from reports.html.subjects.owners import owner
 from reports.html.subjects.subject import slug
 from reports.html.tables import sql_command
 from reports.mart.errors import QueryError
-from reports.pipeline import failing
-from tests.reports.html.conftest import INVOICES, TEAM
+from reports.pipeline import failing, refresh
+from tests.reports.html.conftest import INVOICES, TEAM, Make
 from tests.reports.html.page import Node, broken_links, read
-from tests.reports.sample_ledger import DATA, LOCKED, PAYMENTS, SHOP
+from tests.reports.ledger_builder import LedgerBuilder
+from tests.reports.sample_ledger import DATA, IRELAND, LOCKED, PAYMENTS, SHOP
 
 SUBJECTS = (
     ("account", PAYMENTS),
@@ -134,6 +136,17 @@ def test_everything_that_is_theirs(report: Report, mart: duckdb.DuckDBPyConnecti
     found = column(mart, problems, name)
     assert {row["rule_id"] + row["resource_arn"] for row in page.data("findings")} == found
     assert sum(row["fail"] + row["unknown"] + row["waived"] for row in page.data("rules")) == len(found)
+    counts = {
+        "Grants": "SELECT count(*) FROM grants WHERE list_contains($1, key_arn)",
+        "Aliases": "SELECT count(*) FROM aliases WHERE list_contains($1, coalesce(target_key_arn, $2)) OR account_id = $2",
+        "Resources that can use keys": "SELECT count(*) FROM resources WHERE list_contains($1, resource_arn) AND $2 <> ''",
+    }
+    for label, query in counts.items():
+        values = [list(mine), name] if "$2" in query else [list(mine)]
+        assert tile(page, label) == int(next(iter(column(mart, query, *values)), 0)), label
+    if kind == "account":
+        passed = column(mart, "SELECT sum(passed) FROM rule_results WHERE account_id = ?", name)
+        assert {str(sum(row["pass"] for row in page.data("rules")))} == (passed or {"0"})
 
 
 @pytest.mark.parametrize(("kind", "name"), [*SUBJECTS, ("key", INVOICES)])
@@ -194,12 +207,35 @@ def test_the_commands_print_the_rows_of_the_table(report: Report, mart: duckdb.D
             assert sql_command(limited).startswith("kmsledger sql ")
 
 
-def test_files_have_safe_names(settings: Settings, tmp_path: Path) -> None:
+@pytest.mark.deep
+def test_what_an_owner_lost(make_settings: Make) -> None:
+    """A key that no longer exists belongs to its owner as of the previous run: only that owner's report has its end."""
+    settings = make_settings(owners=[{"tag": "Owner"}])
+    world = LedgerBuilder(settings.database)
+    world.account(SHOP, "Shop", IRELAND)
+    keys = [world.key(SHOP, IRELAND, f"00000000-0000-4000-8000-00000000000{number}") for number in range(4)]
+    for number, key in enumerate(keys):
+        world.tag(key, Owner="team" if number < 2 else "others")
+    world.crawl()
+    world.remove(Key, keys[0])
+    world.remove(Key, keys[2])
+    world.crawl()
+    refresh(settings)
+    for name, lost in (("team", keys[0]), ("others", keys[2])):
+        path, _ = write([find("owner", name)], settings.report.mart, settings.report.directory, settings, subject=name)
+        page = read(path.read_text(encoding="utf-8"))
+        assert [row["message"].partition(" in ")[0] for row in page.data("changes")] == [
+            f"Key {lost.rpartition('/')[2]}"
+        ]
+        assert len(page.data("keys")) == 1
+
+
+def test_files_have_safe_names(report: Report, settings: Settings) -> None:
     """The name of a file has no character with a meaning in a path, and differs for names that differ in such characters only."""
-    for path in write([find("owner", TEAM)], settings.report.mart, tmp_path, settings, subject=TEAM):
-        assert path.parent == tmp_path
-        assert path.name.startswith("kmsledger-owner-team-b-b-")
-        assert path.name.replace("-", "").replace(".", "").isalnum()
+    assert report("owner", TEAM)
+    names = sorted(path.name for path in settings.report.directory.glob("kmsledger-owner-team*"))
+    assert len(names) == 2
+    assert all(re.fullmatch(r"kmsledger-owner-team-b-b-[0-9a-f]{8}(-run3)?\.html", name) for name in names), names
     assert len({slug("a/b"), slug("a b"), slug("A b"), slug("a--b")}) == 4
     assert slug("日本").isalnum()
 
