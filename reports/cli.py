@@ -38,12 +38,14 @@ def mart(*, config_path: Path, as_of: str | None, output: Path | None) -> None:
 
 @click.command()
 @click.argument("name", required=False)
+@click.argument("subject", required=False)
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Write the reports to this directory. [default: report.directory in the settings]",
 )
+@click.option("--since", metavar="RUN|DATE", help="For changes: the earlier run. [default: the run before]")
 @CONFIG
 @AS_OF
 @FAIL_ON
@@ -52,22 +54,33 @@ def report(
     context: click.Context,
     *,
     name: str | None,
+    subject: str | None,
     output: Path | None,
+    since: str | None,
     config_path: Path,
     as_of: str | None,
     fail_on: str | None,
 ) -> None:
-    """Write the HTML reports of the last run: all of them, or only NAME (overview or compliance).
+    """Write the HTML reports of the last run: overview and compliance, or only the report NAME.
+
+    \b
+    overview        the whole organization
+    compliance      the controls of frameworks, for auditors
+    changes         the differences from the previous run, or from --since
+    account SUBJECT the overview of one account: its ID or name
+    owner SUBJECT   the overview of one owner (settings: owners)
+    vendor SUBJECT  an external party: its keys, access paths, deviations
+    key SUBJECT     a key (ARN, ID or alias): life, access, dependents
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With
     --as-of there is one file, named after that run; the reports of other runs are left alone. Without --output and --as-of,
     the reports are also copied to report.publish, if it is set.
-    """
+    """  # noqa: D301 - click reads the escape as "do not wrap"
     from models.settings import load
     from reports.html.registry import REPORTS, find, write
     from reports.pipeline import FAILED, FINDINGS, failing, publish_reports, refresh
 
-    chosen = REPORTS if name is None else (find(name),)
+    chosen = REPORTS if name is None and since is None else (find(name or "overview", subject, since=since),)
     settings = load(config_path)
     with interruptible(
         "report interrupted; files not yet written are untouched, and no file is written in part: "
@@ -75,12 +88,13 @@ def report(
     ):
         if not settings.report.mart.exists():
             refresh(settings)
-        paths = write(chosen, settings.report.mart, output or settings.report.directory, settings, as_of=as_of)
+        directory = output or settings.report.directory
+        paths = write(chosen, settings.report.mart, directory, settings, subject=subject, as_of=as_of)
         for path in paths:
             click.echo(path)
         if output is None and as_of is None and not publish_reports(paths, settings):
             context.exit(FAILED)
-    if fail_on is not None and failing(settings, fail_on, as_of):
+    if fail_on is not None and failing(settings, fail_on, as_of, report=chosen[0], subject=subject):
         context.exit(FINDINGS)
 
 

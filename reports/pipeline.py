@@ -19,7 +19,7 @@ from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
 from reports.access.analysis.stage import analyze_access
 from reports.html import publication
-from reports.html.registry import REPORTS, find, write
+from reports.html.registry import REPORTS, Report, find, limit, write
 from reports.html.summary import summary
 from reports.mart.build import DraftMart, MartInfo, build, mart_builder
 from reports.mart.connection import connect
@@ -39,7 +39,7 @@ from reports.vendors.assignments import load_assignments
 from reports.vendors.evaluate import VendorChecks
 
 if TYPE_CHECKING:
-    from reports.rules.testing.runner import Report
+    from reports.rules.testing.runner import Report as ExampleReport
 
 MAILED = "overview"
 """The report that is delivered."""
@@ -118,7 +118,7 @@ def store_findings(mart: DraftMart, settings: Settings) -> None:
     mart.apply_findings()
 
 
-def check_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[Report]:
+def check_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[ExampleReport]:
     """Run the examples of rules against an example mart, which is built in the same way as any mart."""
     from reports.rules.testing.runner import run_examples
 
@@ -178,9 +178,21 @@ def publish_reports(written: Sequence[Path], settings: Settings) -> bool:
     return True
 
 
-def failing(settings: Settings, fail_on: str | None = None, as_of: str | None = None) -> int:
-    """The number of failed findings at or above a severity, by default ``rules.fail_on``, without waived ones."""
+def failing(
+    settings: Settings,
+    fail_on: str | None = None,
+    as_of: str | None = None,
+    *,
+    report: Report | None = None,
+    subject: str | None = None,
+) -> int:
+    """The number of failed findings at or above a severity, by default ``rules.fail_on``, without waived ones.
+
+    Only those of the subject, for a report that has one.
+    """
     with open_mart(settings.report.mart, as_of)[0] as mart:
+        if report:
+            limit(mart, report, subject)
         return findings.failing(mart, fail_on or settings.rules.fail_on)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from models.safe_text import printable
 from reports.answers import identifier_lookup, key_history_sql
 from reports.answers.policy_diff import statement_details
 from reports.answers.text import counted
@@ -19,7 +20,6 @@ from reports.mart import as_of_connection
 from reports.mart.as_of import RunRef, moments, resolve_as_of, stamp
 from reports.mart.change_event import Detail, Event, describe, format_account_region, run_to_dict, value
 from reports.mart.errors import QueryError
-from reports.mart.result_writers import printable
 from reports.mart.rows import Row, rows
 
 FORMAT = "kmsledger.history/1"
@@ -145,24 +145,36 @@ def history(path: Path, text: str) -> HistoryResult:
     """
     duck = as_of_connection.opened(path)
     with duck:
-        macros = resources.files("reports.mart").joinpath("change_queries").joinpath("05_noun_macros.sql")
-        duck.execute(macros.read_text(encoding="utf-8"))
+        match = find_one(duck, text)
         runs = moments(duck)
-        match = identifier_lookup.find_keys(duck, text)
-        if len(match.alias_arns) > 1:
-            raise QueryError(_ambiguous(f"there are {len(match.alias_arns)} aliases {text!r}", match.alias_arns))
-        if not match.alias_arns and len(match.key_arns) > 1:
-            raise QueryError(_ambiguous(f"{text!r} is the ID of {len(match.key_arns)} keys", match.key_arns))
-        histories = _load_histories(duck, match.key_arns)
-        events = _Events(duck, runs, histories).load()
-        for key in histories:
-            key_events = [event for event in events if _concerns(event, key.key_arn)]
-            key.events = sorted(key_events, key=lambda event: (event.run_id, _RANKS.get(event.event_type, len(_RANKS))))
+        histories = key_histories(duck, runs, match.key_arns)
         if match.alias_arns:
             histories.sort(
                 key=lambda key: min(period["from_run"] for period in key.aliases if period["key_arn"] == key.key_arn)
             )
         return HistoryResult(resolve_as_of(runs), next(iter(match.alias_arns), None), histories)
+
+
+def find_one(duck: duckdb.DuckDBPyConnection, text: str) -> identifier_lookup.Match:
+    """The key with an ARN or ID, or the keys that one alias pointed at. Raises QueryError if nothing or several match."""
+    match = identifier_lookup.find_keys(duck, text)
+    if len(match.alias_arns) > 1:
+        raise QueryError(_ambiguous(f"there are {len(match.alias_arns)} aliases {text!r}", match.alias_arns))
+    if not match.alias_arns and len(match.key_arns) > 1:
+        raise QueryError(_ambiguous(f"{text!r} is the ID of {len(match.key_arns)} keys", match.key_arns))
+    return match
+
+
+def key_histories(duck: duckdb.DuckDBPyConnection, runs: list[RunRef], key_arns: Sequence[str]) -> list[KeyHistory]:
+    """The histories of keys, from schema ``internal`` of the catalog in use."""
+    macros = resources.files("reports.mart").joinpath("change_queries").joinpath("05_noun_macros.sql")
+    duck.execute(macros.read_text(encoding="utf-8"))
+    histories = _load_histories(duck, key_arns)
+    events = _Events(duck, runs, histories).load()
+    for key in histories:
+        key_events = [event for event in events if _concerns(event, key.key_arn)]
+        key.events = sorted(key_events, key=lambda event: (event.run_id, _RANKS.get(event.event_type, len(_RANKS))))
+    return histories
 
 
 _RANKS = {

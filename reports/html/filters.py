@@ -10,6 +10,8 @@ from typing import Any, Final
 from jinja2 import Undefined
 from markupsafe import Markup, escape
 
+from reports.mart.change_event import describe
+
 # Control and format characters can hide, reverse or join text. Tab and line feed are kept: HTML renders both as white space.
 _INVISIBLE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
@@ -135,4 +137,5 @@ FILTERS: Final = {
     "share": share,
     "region": region,
     "conditions": conditions,
+    "describe": describe,
 }

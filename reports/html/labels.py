@@ -88,6 +88,7 @@ VENDOR_MARKS: Final[dict[str, str]] = {
     "unknown": "unknown",
     "advice": "info",
     "accessible": "good",
+    "shared": "info",
     "not_selected": "info",
     "denied_by_tag": "info",
 }
@@ -106,6 +107,24 @@ CHECK_LABELS: Final[dict[str, str]] = {
     "multi_region": "Regionality",
 }
 
+
+KEY_SHARES: Final[dict[str, str]] = {
+    "state": "State",
+    "rotation": "Rotation",
+    "last_use": "Last use",
+    "age": "Age",
+    "origin": "Origin",
+}
+"""What the customer managed keys are counted by; the codes and labels are in the vocabularies `key_state` and so on."""
+KEY_FACETS: Final = frozenset({"state", "rotation"})
+"""Those that are facets of the table of keys."""
+CRITICAL_AGES: Final[dict[str, str]] = {
+    "day": "0 to 1 day",
+    "week": "2 to 7 days",
+    "month": "8 to 30 days",
+    "quarter": "31 to 90 days",
+    "older": "over 90 days",
+}
 
 CONTROL_STATES: Final[dict[str, str]] = {
     "fail": "Failed",
@@ -138,9 +157,68 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "unknown": (CLASSES["unknown"], "unknown"),
     },
     "key_class": _words(CLASSES),
-    "rotation_share": _words(
-        {"on": "Enabled", "off": "Disabled", "not_applicable": "Not applicable", "unknown": "Unknown"}
+    "key_state": _words(
+        {
+            "Enabled": "Enabled",
+            "Disabled": "Disabled",
+            **STATES,
+            "Unavailable": "Unavailable",
+            "Creating": "Creating",
+            "Updating": "Updating",
+            "unknown": "Unknown",
+        },
+        {
+            "Enabled": "on",
+            "Disabled": "off",
+            "PendingDeletion": "fail",
+            "PendingReplicaDeletion": "blocked_by_policy",
+            "PendingImport": "waived",
+            "Unavailable": "not_crawled",
+            "Creating": "not_applicable",
+            "Updating": "not_applicable",
+        },
     ),
+    "key_rotation": _words(
+        {"enabled": "Enabled", "disabled": "Disabled", "not_applicable": "Not applicable", "unknown": "Unknown"},
+        {"enabled": "on", "disabled": "off"},
+    ),
+    "key_last_use": _words(
+        {
+            "month": "within 30 days",
+            "quarter": "within 90 days",
+            "longer": "earlier",
+            "never": "never used",
+            "unknown": "Unknown",
+        },
+        {"month": "on", "quarter": "waived", "longer": "not_applicable", "never": "off"},
+    ),
+    "key_age": _words(
+        {
+            "quarter": "under 90 days",
+            "year": "under a year",
+            "three_years": "one to three years",
+            "older": "older",
+            "unknown": "Unknown",
+        },
+        {"quarter": "on", "year": "waived", "three_years": "not_applicable", "older": "off"},
+    ),
+    "key_origin": _words(
+        {
+            "AWS_KMS": "AWS KMS",
+            "EXTERNAL": "Imported",
+            "AWS_CLOUDHSM": "CloudHSM key store",
+            "EXTERNAL_KEY_STORE": "External key store",
+            "unknown": "Unknown",
+        },
+        {"AWS_KMS": "on", "EXTERNAL": "off", "AWS_CLOUDHSM": "waived", "EXTERNAL_KEY_STORE": "not_applicable"},
+    ),
+    "agreement": {
+        "not_agreed": ("not a known party", "bad"),
+        "deviates": ("deviates", "warn"),
+        "unknown": ("unknown", "unknown"),
+        "no_profile": ("no profile", "info"),
+        "agreed": ("as agreed", "good"),
+    },
     "party": _words(
         PARTIES,
         {
@@ -154,10 +232,24 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
             "aws_service": "ok",
         },
     ),
+    "access": {
+        "public": ("Everyone", "bad"),
+        "public_via_service": ("Everyone, through a service", "bad"),
+        "external": (PARTIES["external_account"], "bad"),
+        "vendor": (PARTIES["known_party"], "warn"),
+        "unknown": (PARTIES["unknown"], "unknown"),
+        "deleted": (PARTIES["deleted_principal"], "warn"),
+        "organization": ("Another account", "ok"),
+        "owner_direct": ("Own account", "ok"),
+        "owner_delegated": ("Own account, through IAM", "ok"),
+        "aws_service": (PARTIES["aws_service"], "ok"),
+    },
     "finding": _words(FINDINGS),
     "status_change": _words(STATUS_CHANGE_PHRASES),
     "vendor_result": _words(VENDOR_RESULTS),
-    "vendor_mark": _words({**VENDOR_RESULTS, "wrong": "Deviation", "advice": "Advice"}, VENDOR_MARKS),
+    "vendor_mark": _words(
+        {**VENDOR_RESULTS, "wrong": "Deviation", "advice": "Advice", "shared": "Can use it"}, VENDOR_MARKS
+    ),
     "control": _words(CONTROL_STATES),
     "outcome": {
         "complete": ("\u2713", "complete"),
@@ -181,12 +273,16 @@ def rules_by_state(rules: list[dict[str, Any]]) -> str:
     failing = sum(bool(rule["fail"]) for rule in rules)
     unknown = sum(bool(rule["unknown"]) and not rule["fail"] for rule in rules)
     passing = sum(bool(rule["pass"] or rule["waived"]) and not rule["fail"] and not rule["unknown"] for rule in rules)
-    not_applicable = len(rules) - failing - unknown - passing
+    rest = len(rules) - failing - unknown - passing
+    counts_passes = all(rule["pass"] is not None for rule in rules)
     parts = (
         (failing, "fails", "fail"),
         (unknown, "has unknown results", "have unknown results"),
         (passing, "passes", "pass"),
-        (not_applicable, "does not apply", "do not apply"),
+        (
+            rest,
+            *(("does not apply", "do not apply") if counts_passes else ("has no open finding", "have no open finding")),
+        ),
     )
     return ", ".join(f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in parts if count)
 

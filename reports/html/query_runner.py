@@ -10,6 +10,7 @@ from typing import Any
 
 import duckdb
 
+from reports.connections import new_cursor
 from reports.mart.errors import MartError
 from reports.mart.rows import QueryFiles, Row
 
@@ -59,6 +60,13 @@ class Source(QueryFiles):
             raise MartError(
                 "the mart lacks views that this version of kmsledger reads: run `kmsledger mart` to rebuild it"
             ) from error
+
+    @contextmanager
+    def cursor(self, catalog: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that uses a catalog, for queries that are not in a file."""
+        with new_cursor(self._connection) as cursor:
+            cursor.execute(f"USE {catalog}")
+            yield cursor
 
     def table(self, query: str, **parameters: Any) -> list[Row]:
         """All rows of a query with few rows; a query with the same parameters runs once."""

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from models.settings import Settings
+from models.settings.report import UTC
+from reports.html.filters import time
 from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows, Source, Values
+from reports.html.subjects.subject import Subject
 from reports.html.tables import DataTable, PageState, specifications
 from reports.mart.errors import MartError
 from reports.mart.rows import Row
@@ -18,12 +23,17 @@ NESTED: Final = 20
 
 
 class RunReport:
-    """The run and its coverage; each report adds its sections, and lists its `tables` and other targets of `links`."""
+    """The run and its coverage; each report adds its sections, and lists its `tables` and other targets of `links`.
+
+    A report with a subject has only what concerns it: its source reads the restricted catalog.
+    """
 
     tables: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    subject: Any = None
+    """What the report is about, if not the whole organization."""
 
-    def __init__(self, source: Source, settings: Settings) -> None:
+    def __init__(self, source: Source, settings: Settings, subject: Subject | None = None) -> None:
         self._source = source
         self._settings = settings
         self._limit = settings.report.list_limit
@@ -31,6 +41,20 @@ class RunReport:
         links = {*self.links, *self.tables}.union(*(table["ids"] for table in declared))
         self._page = PageState(sum(table["share"] for table in declared), frozenset(links))
         self.title = settings.report.title
+        self.subject = subject
+
+    def clock(self, moment: dt.datetime) -> str:
+        """A time in UTC and, if the settings have another zone, in that zone."""
+        zone, text = self._settings.report.time_zone, time(moment)
+        if zone == UTC:
+            return text
+        local = moment.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(zone))
+        return f"{text} ({local:{'%H:%M' if local.date() == moment.date() else '%Y-%m-%d %H:%M'} %Z})"
+
+    @property
+    def slug(self) -> str:
+        """What distinguishes the files of this report from those of other subjects; empty if there are none."""
+        return self.subject.slug if self.subject else ""
 
     def table(self, query: str, **parameters: Any) -> LimitedRows:
         """The rows of a query, up to the configured limit."""
@@ -51,7 +75,10 @@ class RunReport:
         return self._data_table(name, Values(fields, [list(row.values()) for row in rows], len(rows)))
 
     def _data_table(self, name: str, values: Values) -> DataTable:
-        return DataTable(name, specifications()[name], values.fields, values.rows, values.total, self._page)
+        spec = specifications()[name]
+        sql = spec["sql"].replace("{}", str(self.run["run_id"]))
+        sql = self.subject.limited(sql) if self.subject else sql
+        return DataTable(name, spec, values.fields, values.rows, values.total, self._page, sql)
 
     def open_findings(self, section: FindingsSection) -> DataTable:
         """The failed, unknown and waived findings."""
@@ -97,6 +124,11 @@ class RunReport:
     def service_gaps(self) -> dict[str, int]:
         """The number of open gaps per service."""
         return {row["service"]: row["gaps"] for row in self.rows("service_gaps")}
+
+    @property
+    def unknown_findings(self) -> int:
+        """The number of findings whose status is unknown."""
+        return sum(row["unknown"] for row in self.rows("severities"))
 
     @property
     def open_gaps(self) -> int:

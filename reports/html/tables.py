@@ -136,8 +136,8 @@ class DataTable:
 
     @property
     def command(self) -> str:
-        """The command that prints every row."""
-        return sql_command(self.sql)
+        """The command that prints every row: a query, unless the table names another one."""
+        return str(self.spec.get("command") or sql_command(self.sql))
 
     def cell(self, column: Sequence[Any], row: Row) -> Markup:
         """The HTML of a cell."""
@@ -256,7 +256,7 @@ def _details(parts: Iterable[Sequence[Any]], row: Row) -> Iterator[Markup]:
         if not value:
             continue
         if title and title != headed:
-            yield Markup("<h4>{}</h4>").format(title)
+            yield Markup("<h3>{}</h3>").format(title)
         headed = title
         if kind in ("facts", "advice"):
             written = prose if kind == "advice" else visible

@@ -20,7 +20,8 @@ WITH change AS (
     GROUP BY ALL
 )
 SELECT severity, message, replace(event_type, '_', ' ') AS event_type,
-    coalesce(account_name, account_id, 'no account') AS account, account_id, region,
+    coalesce(account_name, account_id, 'no account') AS account, account_id,
+    CASE WHEN account_id IN (SELECT account_id FROM accounts) THEN account_id END AS known_account, region,
     CASE WHEN key_arn IS NOT NULL THEN 'key ' || split_part(key_arn, '/', 2) END AS key_label,
     CASE WHEN key_arn IN (SELECT key_arn FROM keys) THEN key_arn END AS known_arn, before, after,
     count(*) OVER () AS total

@@ -25,8 +25,8 @@ named AS (
     FROM resource_keys SEMI JOIN listed USING (key_arn)
     GROUP BY key_arn
 )
-SELECT d.key_arn, k.key_arn AS known_arn, coalesce(k.alias, k.key_id, d.key_arn) AS name,
-    coalesce(a.name, split_part(d.key_arn, ':', 5)) AS account, split_part(d.key_arn, ':', 5) AS account_id,
+SELECT d.key_arn, CASE WHEN d.key_arn IN (SELECT key_arn FROM keys) THEN d.key_arn END AS known_arn,
+    coalesce(k.alias, k.key_id, d.key_arn) AS name, coalesce(a.name, k.account_name, split_part(d.key_arn, ':', 5)) AS account, split_part(d.key_arn, ':', 5) AS account_id,
     a.account_id AS known_account,
     split_part(d.key_arn, ':', 4) AS region,
     CASE WHEN k.key_id IS NULL THEN d.key_class ELSE coalesce(k.state, 'unknown') END AS state,
@@ -40,6 +40,6 @@ SELECT d.key_arn, k.key_arn AS known_arn, coalesce(k.alias, k.key_id, d.key_arn)
 FROM listed AS d
 JOIN counted USING (key_arn)
 JOIN named USING (key_arn)
-LEFT JOIN keys AS k USING (key_arn)
+LEFT JOIN internal.named_keys AS k USING (key_arn)
 LEFT JOIN accounts AS a ON a.account_id = split_part(d.key_arn, ':', 5)
 ORDER BY d.resources DESC, d.key_arn

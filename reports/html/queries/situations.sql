@@ -69,7 +69,7 @@ SELECT c.*, e.evidence, m.main, m.noun, r.fix, coalesce(s.services, []) AS servi
     k.deletion_date, k.freshness, k.custom_key_store_id, CASE WHEN k.last_use = 'used' THEN k.last_used_at END AS last_used_at,
     date_diff('day', CAST($at AS TIMESTAMP), c.deadline) AS days_left,
     date_diff('day', CAST($at AS TIMESTAMP), k.deletion_date) AS days_to_deletion,
-    left(md5(c.key_arn), 12) AS anchor
+    CASE WHEN c.key_arn IN (SELECT key_arn FROM keys) THEN left(md5(c.key_arn), 12) END AS anchor
 FROM chosen AS c
 JOIN evidence AS e USING (situation_id)
 JOIN main AS m USING (situation_id)
@@ -78,5 +78,5 @@ LEFT JOIN recoverable AS b USING (situation_id)
 LEFT JOIN event AS x USING (situation_id)
 LEFT JOIN checked AS p USING (situation_id)
 LEFT JOIN rules AS r ON r.rule_id = c.rule_id
-LEFT JOIN keys AS k ON k.key_arn = c.key_arn
+LEFT JOIN internal.named_keys AS k ON k.key_arn = c.key_arn
 ORDER BY c.deadline NULLS LAST, internal.severity_rank(c.severity), c.affected DESC, c.situation_id

@@ -300,7 +300,7 @@
       for (const [kind, title, name, ...options] of this.details) {
         const content = value(name);
         if (!content || content.length === 0) continue;
-        if (title && title !== headed) inside.append(make("h4", { textContent: title }));
+        if (title && title !== headed) inside.append(make("h3", { textContent: title }));
         headed = title;
         if (kind === "facts" || kind === "advice") {
           const list = make("dl", { className: "grid" });

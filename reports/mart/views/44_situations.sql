@@ -44,12 +44,15 @@ WITH finding AS MATERIALIZED (
   GROUP BY situation_id
 ), deadline AS (
   SELECT f.situation_id, min(d.deadline) AS deadline
-  FROM finding f
+  FROM (
+    SELECT DISTINCT situation_id, kind, unnest(CASE kind WHEN 'key' THEN [resource_arn, cause] ELSE [resource_arn] END) AS resource_arn
+    FROM finding
+  ) AS f
   JOIN internal.run r ON r.run_id = as_of_run
   JOIN (
     SELECT key_arn AS resource_arn, coalesce(deletion_date, CASE WHEN state = 'Enabled' THEN material_expires_at END) AS deadline,
       'key' AS kind
-    FROM keys_as_of(as_of_run)
+    FROM internal.named_keys_as_of(as_of_run)
     UNION ALL
     -- RDS waits seven days for a lost key; after that, the database can only be restored from a backup.
     SELECT resource_arn, since + INTERVAL 7 DAY, NULL FROM resources_as_of(as_of_run)
@@ -82,7 +85,7 @@ SELECT g.situation_id, g.kind, g.cause, g.severity, d.deadline, coalesce(a.affec
 FROM grouped g
 LEFT JOIN affected a ON a.situation_id = g.situation_id
 LEFT JOIN deadline d ON d.situation_id = g.situation_id
-LEFT JOIN keys_as_of(as_of_run) k ON g.kind = 'key' AND k.key_arn = g.cause
+LEFT JOIN internal.named_keys_as_of(as_of_run) k ON g.kind = 'key' AND k.key_arn = g.cause
 LEFT JOIN (SELECT situation_id, list_sort(list(vendor)) AS vendors FROM affected_vendor GROUP BY situation_id) v
   ON v.situation_id = g.situation_id
 LEFT JOIN (

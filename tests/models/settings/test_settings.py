@@ -161,6 +161,8 @@ def test_the_role_is_a_name(read: Writer) -> None:
         ("rules: {fail_on: urgent}", "'critical', 'high', 'medium', 'low', 'info' or 'never'"),
         ("report: {list_limit: 9}", "from 10 to 100000 (rows)"),
         ('report: {title: "a\\nb"}', "a text on one line"),
+        ("report: {time_zone: Mars/Olympus}", "the name of a time zone such as Europe/Berlin"),
+        ("report: {time_zone: /etc/localtime}", "the name of a time zone such as Europe/Berlin"),
         ("report: {directory: ~/x}", "write ${HOME} instead"),
         ("aws: {endpoint_url: localhost:4566}", "a URL such as"),
         ("aws: {endpoints: {kms: 'https://u:hunter2@h'}}", "without user name and password"),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote
 
 BLOCKS = frozenset({"p", "div", "li", "td", "th", "tr", "dt", "dd", "h1", "h2", "h3", "h4", "summary", "details", "a"})
 VOID = frozenset({"meta", "input", "wbr", "br", "img", "link"})
@@ -120,6 +121,24 @@ def read(html: str) -> Node:
     reader.close()
     assert len(reader.path) == 1, f"<{reader.path[-1].tag}> is not closed"
     return reader.path[0]
+
+
+def broken_links(page: Node) -> set[str]:
+    """The links without a target: an element, a row of a table, or the facets of a table."""
+    targets, fields = {node.attributes["id"] for node in page.all() if "id" in node.attributes}, {}
+    for block in page.all("div", class_="table"):
+        name = block.attributes["data-name"]
+        description = json.loads(block.one("template", class_="description").text)
+        fields[name] = set(description["facets"])
+        targets |= {f"{kind}-{row[field]}" for kind, field in description["ids"].items() for row in page.data(name)}
+    links = {unquote(node.attributes["href"]).removeprefix("#") for node in page.all("a")}
+    assert links, "the page has no link"
+    broken = set()
+    for link in links - targets:
+        name, *values = link.split("&")
+        if not values or not {value.partition("=")[0] for value in values} <= fields.get(name, set()):
+            broken.add(link)
+    return broken
 
 
 def _has(node: Node, name: str, value: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from models.errors import UserError
 from models.settings import Settings
 from reports.cli import report
 from reports.html.registry import UnknownReportError
+from tests.reports.sample_ledger import PAYMENTS
 
 
 @pytest.fixture
@@ -45,9 +47,22 @@ def test_one_report_into_another_directory(config: Path, tmp_path: Path) -> None
     assert not list((tmp_path / "x" / "y").glob("*compliance*"))
 
 
+def test_a_report_about_one_account(config: Path) -> None:
+    """An account is named by its ID or name; the exit code with --fail-on is about its findings."""
+    arguments = ["account", "payments", "--config", str(config)]
+    done = CliRunner().invoke(report, arguments, catch_exceptions=False)
+    assert (done.exit_code, [Path(line).name for line in done.output.splitlines()]) == (
+        0,
+        [f"kmsledger-account-{PAYMENTS}-run3.html", f"kmsledger-account-{PAYMENTS}.html"],
+    )
+    for severity, code in (("low", 1), ("never", 0)):
+        assert CliRunner().invoke(report, [*arguments, "--fail-on", severity]).exit_code == code
+
+
 def test_a_missing_mart_is_made(settings: Settings, config: Path) -> None:
     """With a ledger and no mart, the mart is built first."""
-    config.write_text(f"database: {settings.database}\nreport:\n  mart: fresh.duckdb\n  directory: reports\n")
+    shutil.copy(settings.database.removeprefix("sqlite:///"), config.parent / "ledger.db")
+    config.write_text("database: sqlite:///ledger.db\nreport:\n  mart: fresh.duckdb\n  directory: reports\n")
     done = CliRunner().invoke(report, ["--config", str(config)], catch_exceptions=False)
     assert done.exit_code == 0
     assert (config.parent / "fresh.duckdb").is_file()
@@ -58,6 +73,10 @@ def test_mistakes_are_sentences(config: Path) -> None:
     """An unknown name and a missing ledger are errors with a message, not tracebacks."""
     with pytest.raises(UnknownReportError):
         CliRunner().invoke(report, ["nonsense", "--config", str(config)], catch_exceptions=False)
+    with pytest.raises(UnknownReportError, match="needs a name: `kmsledger report account ACCOUNT`"):
+        CliRunner().invoke(report, ["account", "--config", str(config)], catch_exceptions=False)
+    with pytest.raises(UnknownReportError, match="about the whole organization: omit 'Shop'"):
+        CliRunner().invoke(report, ["overview", "Shop", "--config", str(config)], catch_exceptions=False)
     config.write_text("report:\n  mart: none.duckdb\n")
     with pytest.raises(UserError, match="run `kmsledger crawl` first"):
         CliRunner().invoke(report, ["--config", str(config)], catch_exceptions=False)

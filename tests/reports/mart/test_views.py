@@ -50,6 +50,7 @@ CONTRACT = {
     "internal.customer_grants": "key_arn account_id account_name region grant_id name grantee grantee_principal "
     "grantee_service_principal retiring_principal retiring_service_principal issuing_account operations "
     "for_service constraints created_at since resource_arn",
+    "internal.named_keys": KEYS,
     "internal.customer_keys": f"{KEYS} stale_note rotation_note tags_note",
     "resource_keys": "resource_arn resource_type service resource_name account_id account_name region role position "
     "raw_value format key_arn key_alias key_account_id key_state key_class reason freshness since",
