@@ -42,7 +42,10 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings, subj
     run, situations, changes, findings = report.run, report.situations, report.table("changes"), report.findings
     return Summary(
         title=f"{settings.report.title}: {subject.name}" if subject else settings.report.title,
-        status=_STATUS.get(run["status"], "failed"),
+        # For a subject, the status of the run does not say what of it was read.
+        status="partial"
+        if run["status"] in _STATUS and report.scopes.get("failed")
+        else _STATUS.get(run["status"], "failed"),
         run_id=run["run_id"],
         finished_at=run["as_of_time"].replace(tzinfo=UTC),
         headline=_headline(report),

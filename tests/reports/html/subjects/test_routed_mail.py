@@ -14,7 +14,7 @@ from reports.mart.mart_reader import open_mart
 from reports.notify.message import Summary, compose
 from reports.notify.webhook import payload
 from tests.reports.html.subjects.test_subject import SUBJECTS, arns_of, column, facts_naming
-from tests.reports.sample_ledger import PAYMENTS
+from tests.reports.sample_ledger import LOCKED, PAYMENTS
 
 
 def routed(settings: Settings, kind: str, name: str) -> Summary:
@@ -61,3 +61,9 @@ def test_the_figures_are_those_of_the_account(settings: Settings, mart: duckdb.D
     assert content.title.endswith(f"({PAYMENTS})")
     assert 0 < content.attention_total < 10
     assert content.unchanged_since is None
+
+
+def test_an_account_that_was_not_read(settings: Settings, mart: duckdb.DuckDBPyConnection) -> None:
+    """The mail about an account with unread regions never says that every account and region was read."""
+    assert column(mart, "SELECT region FROM coverage WHERE account_id = ? AND outcome = 'failed'", LOCKED)
+    assert routed(settings, "account", LOCKED).status == "partial"
