@@ -168,10 +168,13 @@ def test_a_key_of_others_that_will_be_deleted(report: Report) -> None:
     assert "will be deleted" in entry.text
     assert "1 resource (1 Secrets Manager) depends on it: payments/shared" in entry.text
     assert "2026-12-21" in entry.text
+    assert f"The key belongs to account {SHOP}: ask its owner to keep it" in entry.text
+    assert "aws kms" not in entry.text
     (dependent,) = [row for row in page.data("dependents") if row["key_arn"] == INVOICES]
     assert (dependent["state"], dependent["known_arn"], dependent["resources"]) == ("PendingDeletion", None, 1)
     (entry,) = report("account", SHOP).one("section", id="attention").all("li", id=SITUATION)
     assert "payments/shared" in entry.text
+    assert "aws kms cancel-key-deletion" in entry.text
 
 
 def test_passes_of_an_owner_are_not_counted(report: Report) -> None:
