@@ -163,13 +163,19 @@ def _key(row: Row) -> Words:
         title = f"Key {name} {verb} be deleted {_when(row['days_to_deletion'], row['deletion_date'])}{stale}."
     else:
         title = f"Key {name} {_STATES.get(state, f'cannot be used: its state is {state}')}{stale}."
-    link = f"k-{row['anchor']}" if row["anchor"] else "keys" if state == "deleted" else "protects"
+    link, commands = f"k-{row['anchor']}", _key_commands(row, state)
     action = _ACTIONS.get(state, "Make the key usable again.")
     if ":alias/" in row["key_arn"]:
         action = "Create the alias again for the key that encrypted the data."
+    if row["anchor"] is None:  # the report has no row of the key, because it does not exist or belongs to others
+        link = "keys" if state == "deleted" else "protects"
+        if state != "deleted":
+            owner = row["key_arn"].split(":")[4]
+            action = f"The key belongs to account {owner}: ask its owner to keep it, or move what depends on it to another key."
+            commands = []
     if row["databases"]:
         action += " Then start the databases that lost access to it."
-    return title, _dependents(row), action, [*_key_commands(row, state), *map(_start, row["databases"])], link
+    return title, _dependents(row), action, [*commands, *map(_start, row["databases"])], link
 
 
 def _dependents(row: Row) -> str:

@@ -3,7 +3,9 @@
 WITH checked AS (
     SELECT key_arn, min({'rank': list_position(['broken', 'blocked_by_policy', 'over_shared', 'unknown', 'accessible'], result), 'result': result}).result AS result,
         any_value(key_alias) AS key_alias,
-        string_agg(DISTINCT profile, ', ' ORDER BY profile) AS profiles, string_agg(DISTINCT reason, chr(10)) AS reason, min(since) AS since
+        string_agg(DISTINCT profile, ', ' ORDER BY profile) AS profiles, string_agg(DISTINCT reason, chr(10)) AS reason,
+        bool_or(result IN ('accessible', 'over_shared')) AS usable, string_agg(DISTINCT evidence, '; ') FILTER (result IN ('accessible', 'over_shared')) AS evidence,
+        min(since) AS since
     FROM vendor_checks
     WHERE subject_type = 'key' AND key_arn IS NOT NULL
     GROUP BY key_arn
@@ -32,10 +34,10 @@ SELECT coalesce(k.alias, c.key_alias, split_part(key_arn, '/', 2)) AS name, key_
     CASE WHEN k.key_arn IS NULL THEN 'dangling' ELSE coalesce(k.state, 'unknown') END AS state,
     CASE WHEN k.days_to_deletion IS NOT NULL THEN 'will be deleted on ' || strftime(k.deletion_date, '%Y-%m-%d') END AS deletion,
     coalesce(array_to_string(v.operations[1:3], ', ').replace('kms:', '') || CASE WHEN len(v.operations) > 3 THEN ' and ' || (len(v.operations) - 3) || ' more' ELSE '' END,
-        CASE WHEN c.result IN ('accessible', 'over_shared') THEN 'those that its profile requires' WHEN k.key_arn IS NULL THEN 'none'
+        CASE WHEN c.result IN ('accessible', 'over_shared') THEN 'those that its profile requires' WHEN c.usable THEN 'those that another profile requires' WHEN k.key_arn IS NULL THEN 'none'
             WHEN c.result = 'unknown' OR NOT k.policy_known THEN 'unknown' ELSE 'none' END) AS operations,
-    coalesce(array_to_string(v.paths, '; '), CASE WHEN c.result IN ('accessible', 'over_shared') THEN 'a role of the organization' ELSE 'no path' END) AS through,
-    nullif(array_to_string(v.conditions, chr(10)), '') AS conditions, c.reason,
+    coalesce(array_to_string(v.paths, '; '), CASE WHEN c.usable THEN 'a role of the organization' WHEN k.key_arn IS NOT NULL AND (c.result = 'unknown' OR NOT k.policy_known) THEN 'unknown' ELSE 'no path' END) AS through,
+    CASE WHEN v.paths IS NULL THEN c.evidence ELSE nullif(array_to_string(v.conditions, chr(10)), '') END AS conditions, c.reason,
     coalesce(u.dependents, 0) AS dependents,
     CASE k.last_use WHEN 'used' THEN strftime(k.last_used_at, '%Y-%m-%d') WHEN 'never_used' THEN 'never used' ELSE 'unknown' END AS last_use, CASE WHEN k.last_use = 'unknown' THEN k.last_use_reason END AS last_use_reason,
     'since ' || strftime(coalesce(v.since, c.since), '%Y-%m-%d') AS since,

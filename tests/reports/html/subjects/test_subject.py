@@ -168,10 +168,13 @@ def test_a_key_of_others_that_will_be_deleted(report: Report) -> None:
     assert "will be deleted" in entry.text
     assert "1 resource (1 Secrets Manager) depends on it: payments/shared" in entry.text
     assert "2026-12-21" in entry.text
+    assert f"The key belongs to account {SHOP}: ask its owner to keep it" in entry.text
+    assert "aws kms" not in entry.text
     (dependent,) = [row for row in page.data("dependents") if row["key_arn"] == INVOICES]
     assert (dependent["state"], dependent["known_arn"], dependent["resources"]) == ("PendingDeletion", None, 1)
     (entry,) = report("account", SHOP).one("section", id="attention").all("li", id=SITUATION)
     assert "payments/shared" in entry.text
+    assert "aws kms cancel-key-deletion" in entry.text
 
 
 def test_passes_of_an_owner_are_not_counted(report: Report) -> None:
@@ -209,7 +212,7 @@ def test_the_commands_print_the_rows_of_the_table(report: Report, mart: duckdb.D
 
 @pytest.mark.deep
 def test_what_an_owner_lost(make_settings: Make) -> None:
-    """A key that no longer exists belongs to its owner as of the previous run: only that owner's report has its end."""
+    """A key that no longer exists belongs to its owner as of the previous run: its end is a change in its report only."""
     settings = make_settings(owners=[{"tag": "Owner"}])
     world = LedgerBuilder(settings.database)
     world.account(SHOP, "Shop", IRELAND)
