@@ -197,6 +197,7 @@ def test_an_unknown_recipient_stops_the_command_before_it_writes(unsent: Install
     assert not (unsent.directory / "reports").exists()
 
 
+@pytest.mark.deep
 def test_routes_get_only_their_report(unsent: Installation) -> None:
     """A route gets the report about its account; an owner without resources is an error that delays nobody else's mail."""
     accounts = [row["account_id"] for row in unsent.sql("select account_id from accounts order by 1")]

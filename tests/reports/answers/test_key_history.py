@@ -270,8 +270,7 @@ def test_an_alias_name_in_several_accounts_is_ambiguous(world: LedgerBuilder) ->
     assert key.key_arn == other
 
 
-@pytest.mark.parametrize("output_format", ["table", "json"])
-def test_control_characters_are_escaped(world: LedgerBuilder, output_format: str) -> None:
+def test_control_characters_are_escaped(world: LedgerBuilder) -> None:
     """Control and bidirectional characters are escaped in the history and in suggestions, in every format."""
     hostile = "\x1b]0;owned\x07\x9b31m\u202e"
     world.alias("alias/one" + hostile, K1)
@@ -283,9 +282,10 @@ def test_control_characters_are_escaped(world: LedgerBuilder, output_format: str
     world.uses(SECRET, K2, role="secret")
     world.crawl()
     mart = mart_of(world)
-    output = run(mart, K1, "--format", output_format).output
-    assert output.count("owned") > 5
-    assert all(character.isprintable() for character in output.replace("\n", ""))
+    for output_format in ("table", "json"):
+        output = run(mart, K1, "--format", output_format).output
+        assert output.count("owned") > 5
+        assert all(character.isprintable() for character in output.replace("\n", ""))
     with pytest.raises(UserError) as caught:
         run(mart, "alias/onee")
     assert str(caught.value).isprintable()

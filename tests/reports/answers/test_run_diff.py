@@ -166,8 +166,6 @@ def test_filters_by_key_and_account(sample: Path) -> None:
     arn = f"arn:aws:kms:{IRELAND}:{SHOP}:key/00000000-0000-4000-8000-000000000002"
     for name in (
         arn,
-        arn.rpartition("/")[2],
-        "alias/invoices",
         "invoices",
         f"arn:aws:kms:{IRELAND}:{SHOP}:alias/invoices",
     ):
@@ -377,8 +375,7 @@ def test_the_sample_as_csv(sample: Path) -> None:
     assert done.stderr == f"{len(document['unknown'])} unknown items were not compared: --format json lists them\n"
 
 
-@pytest.mark.parametrize("output_format", ["table", "json"])
-def test_control_characters_are_escaped(world: LedgerBuilder, output_format: str) -> None:
+def test_control_characters_are_escaped(world: LedgerBuilder) -> None:
     """Control and bidirectional characters of names, tags and policies are escaped in every format."""
     hostile = "\x1b]0;owned\x07\x9b31m\u202e"
     world.crawl()
@@ -391,6 +388,7 @@ def test_control_characters_are_escaped(world: LedgerBuilder, output_format: str
     difference = compare(world)
     assert len(difference.events) >= 4
     mart = Path(world.url.removeprefix("sqlite:///")).with_name("mart2.duckdb")
-    output: Any = run(mart, "--format", output_format).output
-    assert "owned" in output
-    assert all(character.isprintable() for character in output.replace("\n", ""))
+    for output_format in ("table", "json"):
+        output: Any = run(mart, "--format", output_format).output
+        assert "owned" in output
+        assert all(character.isprintable() for character in output.replace("\n", ""))

@@ -333,6 +333,7 @@ def test_a_calm_first_night(calm: Node) -> None:
     test_every_link_leads_somewhere(calm)
 
 
+@pytest.mark.deep
 def test_a_ledger_without_keys(make_settings: Make) -> None:
     """The report of an account without keys says so."""
     settings = make_settings()
@@ -348,6 +349,7 @@ def test_a_ledger_without_keys(make_settings: Make) -> None:
     assert "No resource is known to use a key." in section(page, "protects").text
 
 
+@pytest.mark.deep
 def test_quiet_behind_gaps_is_not_calm(make_settings: Make) -> None:
     """If something could not be read, "nothing changed" is limited to what could be read."""
     settings = make_settings()

@@ -19,6 +19,7 @@ from models.settings import Settings
 from reports.cli import mart as mart_command
 from reports.mart.cli import sql as sql_command
 from reports.mart.result_writers import write_table
+from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import HOSTILE, PAYMENTS
 
 
@@ -247,6 +248,8 @@ def test_without_a_mart_the_user_is_told_what_to_run(tmp_path: Path) -> None:
 def test_the_mart_is_rebuilt_by_command(sample_settings: Settings, tmp_path: Path) -> None:
     """The command mart rebuilds with the findings of the rules, or as of an earlier run into another file."""
     config = tmp_path / "kmsledger.yaml"
+    offer_schema(tmp_path / "mine.duckdb")
+    offer_schema(tmp_path / "old.duckdb")
     config.write_text(f"database: {sample_settings.database}\nreport:\n  mart: mine.duckdb\n", encoding="utf-8")
     latest = CliRunner().invoke(mart_command, ["--config", str(config)])
     assert latest.exception is None

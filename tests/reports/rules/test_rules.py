@@ -191,6 +191,7 @@ def test_an_account_region_with_databases_needs_a_tier_key(
     assert f"{SHOP}/us-east-1" not in results
 
 
+@pytest.mark.deep
 def test_the_tag_of_the_tier_is_configurable(world: LedgerBuilder, evaluate_rule: EvaluateRule) -> None:
     """The settings override tag and value of the tier."""
     key = world.key(SHOP, IRELAND, "k1")
