@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 SECTIONS = {
     "Crawl and operate": {
         "crawl": LazyCommand("kmsledger", "crawl", "Crawl the organization and rebuild the mart."),
-        "nightly": LazyCommand("kmsledger", "nightly", "Crawl, rebuild the mart, write the reports and mail them."),
+        "nightly": LazyCommand("kmsledger", "nightly", "Crawl, rebuild the mart, write and deliver the reports."),
         "analyze-access": LazyCommand(
             "reports.access.analysis.cli", "analyze_access", "Analyze who can use which key."
         ),
         "mart": LazyCommand("reports.cli", "mart", "Rebuild the mart from the ledger."),
         "report": LazyCommand("reports.cli", "report", "Write the HTML reports."),
-        "mail": LazyCommand("reports.cli", "mail", "Mail the latest report to pending recipients."),
+        "mail": LazyCommand("reports.cli", "mail", "Deliver the latest report to pending recipients."),
     },
     "Query": {
         "sql": LazyCommand("reports.mart.cli", "sql", "Query the mart with SQL."),
@@ -124,7 +124,7 @@ def crawl(
 @FAIL_ON
 @click.pass_context
 def nightly(context: click.Context, *, config_path: Path, log_format: str | None, fail_on: Threshold | None) -> None:
-    """Crawl, rebuild the mart, write the reports and mail them: the unattended run, with one exit code.
+    """Crawl, rebuild the mart, write and deliver the reports: the unattended run, with one exit code.
 
     The exit code is 1 for findings of severity rules.fail_on (or --fail-on) and higher; gaps (3) take precedence.
     """
@@ -136,7 +136,7 @@ def nightly(context: click.Context, *, config_path: Path, log_format: str | None
 
     with interruptible(
         f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger report` writes the "
-        "reports, `kmsledger mail` sends the mail to recipients who have not received it"
+        "reports, `kmsledger mail` delivers them to recipients who have not received them"
     ):
         code = publish(settings, result.run_id, crawl_exit=result.exit_code)
     context.exit(code)

@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import click
 
 from models.errors import UserError
+from models.safe_text import printable_lines
 
 DONE = 0
 FAILED = 4
@@ -213,7 +214,9 @@ def _exit_code(run: Callable[[], Any]) -> int:
     try:
         result = run()
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        click.echo(printable_lines(shown.getvalue()), err=True, nl=False)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()
@@ -251,5 +254,5 @@ def _failed(sentence: str, code: int) -> int:
         import traceback
 
         traceback.print_exc()
-    click.echo(f"kmsledger: {sentence}", err=True)
+    click.echo(f"kmsledger: {printable_lines(sentence)}", err=True)
     return code

@@ -73,11 +73,12 @@ def report(
     key SUBJECT     a key (ARN, ID or alias): life, access, dependents
 
     Each report is written to two files with the same content: one is named after the run, the other has a fixed name. With
-    --as-of there is one file, named after that run; the reports of other runs are left alone.
+    --as-of there is one file, named after that run; the reports of other runs are left alone. Without --output and --as-of,
+    the reports are also copied to report.publish, if it is set.
     """  # noqa: D301 - click reads the escape as "do not wrap"
     from models.settings import load
     from reports.html.registry import REPORTS, find, write
-    from reports.pipeline import FINDINGS, failing, refresh
+    from reports.pipeline import FAILED, FINDINGS, failing, publish_reports, refresh
 
     chosen = REPORTS if name is None and since is None else (find(name or "overview", subject, since=since),)
     settings = load(config_path)
@@ -89,21 +90,36 @@ def report(
             refresh(settings)
         directory = output or settings.report.directory
         paths = write(chosen, settings.report.mart, directory, settings, subject=subject, as_of=as_of)
-    for path in paths:
-        click.echo(path)
+        for path in paths:
+            click.echo(path)
+        if output is None and as_of is None and not publish_reports(paths, settings):
+            context.exit(FAILED)
     if fail_on is not None and failing(settings, fail_on, as_of, report=chosen[0], subject=subject):
         context.exit(FINDINGS)
 
 
 @click.command()
+@click.option(
+    "--to",
+    "recipients",
+    multiple=True,
+    metavar="RECIPIENT",
+    help="Only this one of the settings: an address, webhook:NAME or chat:NAME.",
+)
+@click.option("--resend", is_flag=True, help="Send again, also to recipients who have received it.")
+@click.option("--dry-run", is_flag=True, help="List who gets what; send, write and record nothing.")
 @CONFIG
-def mail(config_path: Path) -> None:
-    """Mail the report of the last run to recipients who have not received it."""
+def mail(*, recipients: tuple[str, ...], resend: bool, dry_run: bool, config_path: Path) -> None:
+    """Deliver the report of the last run to recipients who have not received it: by mail, webhooks and chat.
+
+    What was rejected, or may have arrived, is sent again only with --resend.
+    """
     from models.settings import load
+    from reports.notify.delivery import Request
     from reports.pipeline import FAILED, send_missing
 
     settings = load(config_path)
     with interruptible("mail interrupted: `kmsledger mail` sends it to recipients who have not received it"):
-        complete = send_missing(settings)
+        complete = send_missing(settings, Request(frozenset(recipients), resend=resend, dry_run=dry_run))
     if not complete:
         raise click.exceptions.Exit(FAILED)

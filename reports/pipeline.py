@@ -5,27 +5,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
-from email.message import EmailMessage
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import click
-from sqlalchemy import Engine
 
 from models.errors import Collected, UserError
-from models.settings import MailSettings, Settings
+from models.output_file import OutputError
+from models.settings import Settings
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
 from reports.access.analysis.stage import analyze_access
+from reports.html import publication
 from reports.html.registry import REPORTS, Report, find, limit, write
 from reports.html.summary import summary
 from reports.mart.build import DraftMart, MartInfo, build, mart_builder
 from reports.mart.connection import connect
 from reports.mart.extension import Extension
 from reports.mart.mart_reader import open_mart
-from reports.notify import delivery_log, sender
-from reports.notify.message import Attachment, Summary, compose
-from reports.notify.result import DeliveryError, Outcome
+from reports.notify import chat, delivery
+from reports.notify.delivery import Request
+from reports.notify.message import Attachment
 from reports.rules import findings
 from reports.rules.extension import RuleTables
 from reports.rules.finding_history import record
@@ -40,21 +42,23 @@ if TYPE_CHECKING:
     from reports.rules.testing.runner import Report as ExampleReport
 
 MAILED = "overview"
-"""The report that the mail carries."""
+"""The report that is delivered."""
+
+_PENDING = Request()
 
 DONE, FINDINGS, PARTIAL, FAILED = 0, 1, 3, 4
 
 log = logging.getLogger(__name__)
 
 
-class NoMailError(UserError):
-    """Mail is requested, but cannot be sent with these settings or this mart."""
+class NoRunError(UserError):
+    """A report is to be delivered, but the mart has no run."""
 
     exit_code = 2
 
 
 def check_settings(settings: Settings) -> None:
-    """Validate everything that the settings refer to, before a crawl: rules, waivers, vendor profiles, frameworks.
+    """Validate everything that the settings refer to, before a crawl: rules, waivers, vendor profiles, frameworks, chats.
 
     Raises a UserError with exit code 2 and all invalid references.
     """
@@ -65,6 +69,8 @@ def check_settings(settings: Settings) -> None:
         load_assignments(settings)
     with errors:
         check_frameworks(settings)
+    with errors:
+        chat.check(settings.chat)
     errors.reraise()
 
 
@@ -124,36 +130,52 @@ def check_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[Ex
 
 
 def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
-    """Write the reports of the mart's run and mail them; returns the exit code of the whole nightly run.
+    """Write the reports of the mart's run and deliver them; returns the exit code of the whole nightly run.
 
     The most severe outcome decides: a failed delivery (4), then gaps (3), then findings at or above ``rules.fail_on`` (1). A
-    failed delivery leaves crawl and reports intact; `kmsledger mail` sends the missing mails later.
+    failed delivery leaves crawl and reports intact; `kmsledger mail` repeats what failed.
     """
     written = write(REPORTS, settings.report.mart, settings.report.directory, settings)
     for path in written:
         click.echo(f"report: {path}")
-    failed = False
-    if settings.mail is not None:
-        try:
-            failed = not deliver(settings, run_id, written)
-        except DeliveryError as error:
-            click.echo(f"kmsledger: {error.message}", err=True)
-            failed = True
-    if failed:
+    published = publish_reports(written, settings)
+    delivered = not delivery.recipients(settings) or deliver(settings, run_id, written, published=published)
+    if not (published and delivered):
         return FAILED
     if crawl_exit == PARTIAL:
         return PARTIAL
     return FINDINGS if failing(settings) else DONE
 
 
-def send_missing(settings: Settings) -> bool:
-    """Write the report of the mart's run and mail it to pending recipients; returns whether all of them received it."""
-    written = write([find(MAILED)], settings.report.mart, settings.report.directory, settings)
+def send_missing(settings: Settings, request: Request) -> bool:
+    """Write the report of the mart's run and deliver it to pending recipients; returns whether all of them received it.
+
+    A dry run keeps nothing that it writes.
+    """
+    delivery.check(settings, request)
     with connect(settings.report.mart) as mart:
         row = mart.execute("SELECT max(run_id) FROM runs").fetchone()
     if row is None or row[0] is None:
-        raise NoMailError("there is no run to report: run `kmsledger crawl` first")
-    return deliver(settings, int(row[0]), written)
+        raise NoRunError("there is no run to report: run `kmsledger crawl` first")
+    with TemporaryDirectory() as temporary:
+        directory = Path(temporary) if request.dry_run else settings.report.directory
+        written = write([find(MAILED)], settings.report.mart, directory, settings)
+        published = request.dry_run or publish_reports(written, settings)
+        return deliver(settings, int(row[0]), written, request, published=published) and published
+
+
+def publish_reports(written: Sequence[Path], settings: Settings) -> bool:
+    """Copy the reports to `report.publish`, if it is set; returns whether they are there, and prints why not."""
+    if settings.report.publish is None:
+        return True
+    try:
+        copies = publication.publish(written, settings.report.publish, settings)
+    except OutputError as error:
+        click.echo(f"kmsledger: {error.message}", err=True)
+        return False
+    for path in copies:
+        click.echo(f"published: {path}")
+    return True
 
 
 def failing(
@@ -174,44 +196,18 @@ def failing(
         return findings.failing(mart, fail_on or settings.rules.fail_on)
 
 
-def deliver(settings: Settings, run_id: int, written: Sequence[Path]) -> bool:
-    """Mail the report to pending recipients; returns whether all of them received it.
+def deliver(
+    settings: Settings, run_id: int, written: Sequence[Path], request: Request = _PENDING, *, published: bool = True
+) -> bool:
+    """Deliver the report among the `written` files; returns whether every recipient has it now.
 
-    Raises DeliveryError if the server cannot be used at all. The delivery log records each recipient's outcome.
+    The report is linked only if it is `published`.
     """
-    if settings.mail is None:
-        raise NoMailError("there is no mail server in the settings: add the section `mail`")
-    engine = connect_ledger(settings.database, must_exist=True)
-    try:
-        pending = delivery_log.pending_recipients(engine, run_id, MAILED, settings.mail.recipients)
-        if not pending:
-            click.echo(f"mail: the report of run {run_id} was already sent to all recipients")
-            return True
-        with connect(settings.report.mart) as mart:
-            content = summary(mart, settings)
-        messages = _messages(content, settings.mail, pending, written)
-        outcomes = sender.send(messages, settings.mail, lambda outcome: _record(engine, run_id, outcome))
-    finally:
-        engine.dispose()
-    for outcome in outcomes:
-        if outcome.status != "sent":
-            click.echo(f"kmsledger: mail to {outcome.recipient} {outcome.status}: {outcome.detail}", err=True)
-    return all(outcome.status == "sent" for outcome in outcomes)
-
-
-def _messages(
-    content: Summary, mail: MailSettings, recipients: Sequence[str], written: Sequence[Path]
-) -> list[tuple[str, EmailMessage]]:
-    attachments: tuple[Attachment, ...] = ()
-    report = next((path for path in written if path.name == f"kmsledger-{MAILED}-run{content.run_id}.html"), None)
-    if report is not None and mail.attach_report:
-        attachments = (Attachment(report.name, "text/html", report.read_bytes(), str(report)),)
-    return [
-        (recipient, compose(content, mail, recipient=recipient, attachments=attachments)) for recipient in recipients
-    ]
-
-
-def _record(engine: Engine, run_id: int, outcome: Outcome) -> None:
-    delivery_log.record_delivery(engine, run_id, MAILED, outcome)
-    if outcome.status == "sent":
-        click.echo(f"mail: sent to {outcome.recipient}")
+    with connect(settings.report.mart) as mart:
+        content = summary(mart, settings)
+    name = f"kmsledger-{MAILED}-run{run_id}.html"
+    path = next(path for path in written if path.name == name)
+    base = settings.report.base_url if published else None
+    url = "" if base is None else f"{base.rstrip('/')}/{name}"
+    attachment = Attachment(name, "text/html", path.read_bytes(), url or str(settings.report.directory / name))
+    return delivery.deliver(replace(content, report=MAILED, report_url=url), settings, (attachment,), request)

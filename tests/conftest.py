@@ -55,6 +55,11 @@ SLOWEST_FILES = (
     "reports/rules/test_rules.py",
     "reports/rules/test_finding_lifecycle.py",
     "reports/mart/test_change_log.py",
+    "reports/rules/test_cli.py",
+    "reports/rules/test_rule_files.py",
+    "reports/rules/testing/test_examples.py",
+    "reports/html/test_browser.py",
+    "reports/access/analysis/test_stage.py",
 )
 """Started first: a long file that starts last would leave the other processes idle. The order is not important otherwise."""
 

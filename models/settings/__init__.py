@@ -1,12 +1,11 @@
 """The settings of kmsledger: one YAML file, loaded into frozen models. `config.example.yaml` documents every setting.
 
 All problems of a file are reported at once, each with line, column, key path, found value and expected value. Messages contain
-no secrets: the values of `mail.password` and `role.external_id` are hidden, passwords in URLs are masked.
+no secrets: passwords, external IDs, and addresses and secrets of webhooks and chats are hidden, passwords in URLs are masked.
 """
 
 import os
 import re
-import string
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -16,21 +15,20 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.errors import UserError
 from models.settings.crawl import CrawlSettings
+from models.settings.delivery import ChatSettings, WebhookSettings
+from models.settings.delivery import MailSettings as MailSettings
 from models.settings.report import ReportSettings
 from models.settings.rules import OwnerSettings, RuleSettings, Threshold
 from models.settings.types import (
     AccountId,
-    Address,
     AnyText,
     DatabaseUrl,
     ExternalId,
     FilePath,
     Flag,
     Group,
-    Host,
     OneOrMore,
     OuId,
-    Password,
     Region,
     RoleArn,
     RoleName,
@@ -47,7 +45,7 @@ from models.settings.types import (
 from models.settings.vendors import VendorSettings
 from models.settings.yaml_loader import KeyPath, Position, Problem, Source, key_text, quoted, read
 
-_HIDDEN = (("mail", "password"), ("role", "external_id"))
+_HIDDEN = (("mail", "password"), ("role", "external_id"), ("webhooks", "url"), ("webhooks", "secret"), ("chat", "url"))
 _EXPECTED = {
     "missing": "a value; this setting has no default",
     "tuple_type": "a list (- item, one a line; [] for none)",
@@ -217,47 +215,6 @@ class PartySettings(Group):
     accounts: Annotated[tuple[AccountId, ...], Field(min_length=1)]
 
 
-def _subject(value: Any) -> Any:
-    try:
-        if isinstance(value, str) and value and not any(character in value for character in "\n\r\0"):
-            fields = string.Formatter().parse(value)
-            if all(
-                name is None or (name in {"title", "summary", "status", "date"} and not (form or kind))
-                for _, name, form, kind in fields
-            ):
-                return value
-    except ValueError:
-        pass  # a brace without its counterpart
-    raise invalid("a text on one line whose only placeholders are {title}, {summary}, {status} and {date}")
-
-
-class MailSettings(Group):
-    """The mail with the report. `timeout` is in seconds; `subject` can contain {title}, {summary}, {status} and {date}."""
-
-    host: Host
-    port: Annotated[int, whole(1, 65_535, "TCP port")] = 587
-    security: Literal["starttls", "tls", "none"] = "starttls"
-    username: Annotated[Text | None, Unset] = None
-    password: Annotated[Password | None, Unset] = None
-    ca_bundle: Annotated[FilePath | None, Unset] = None
-    timeout: Annotated[float, seconds(600)] = 30
-    sender: Address
-    recipients: Annotated[tuple[Address, ...], Field(min_length=1)]
-    subject: Annotated[str, BeforeValidator(_subject)] = "[kmsledger] {title}: {summary}"
-    attach_report: Flag = True
-
-    @classmethod
-    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield a user name without a password or the reverse, and duplicate recipients."""
-        if data.get("username") and not data.get("password"):
-            yield validation_error(("username",), "a password together with the user name")
-        if data.get("password") and not data.get("username"):
-            yield validation_error(("password",), "a user name together with the password")
-        recipients = [item.casefold() if isinstance(item, str) else item for item in _items(data, "recipients")]
-        for index in _repeated(recipients):
-            yield validation_error(("recipients", index), "each recipient once")
-
-
 class LogSettings(Group):
     """Level and format of the log."""
 
@@ -282,14 +239,17 @@ class Settings(Group):
     owners: tuple[OwnerSettings, ...] = ()
     report: ReportSettings = Field(default_factory=dict, validate_default=True)
     mail: MailSettings | None = None
+    webhooks: tuple[WebhookSettings, ...] = ()
+    chat: tuple[ChatSettings, ...] = ()
     log: LogSettings = Field(default_factory=dict, validate_default=True)
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield parties with the same name, which reports could not distinguish."""
-        names = [_get(party, "name") for party in _items(data, "known_external_parties")]
-        for index in _repeated(names):
-            yield validation_error(("known_external_parties", index, "name"), "each party once")
+        """Yield parties and receivers with the same name, which reports and the delivery log could not distinguish."""
+        for group, what in (("known_external_parties", "party"), ("webhooks", "webhook"), ("chat", "chat")):
+            names = [_get(item, "name") for item in _items(data, group)]
+            for index in _repeated(names):
+                yield validation_error((group, index, "name"), f"each {what} once")
 
     def with_executor(self, executor: str) -> "Settings":
         """A copy of the settings with another, valid crawl.executor."""
@@ -318,7 +278,11 @@ class Settings(Group):
         yield f"accounts: {accounts}"
         yield f"role:     {self.role.name}"
         yield f"regions:  {chosen}{excluded}"
-        yield f"mail:     {f'{recipients} recipient{plural} through {self.mail.host}' if self.mail else 'none'}"
+        server = (self.mail.host or "Amazon SES") if self.mail else ""
+        yield f"mail:     {f'{recipients} recipient{plural} through {server}' if self.mail else 'none'}"
+        for label, channels in (("webhooks", self.webhooks), ("chat", self.chat)):
+            if channels:
+                yield f"{label + ':':<9} {', '.join(channel.name for channel in channels)}"
 
     def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
         """Yield the fields of repr(), with the password of the database masked."""
@@ -382,7 +346,7 @@ def _found(position: Position, path: KeyPath, expected: str) -> str:
         return f"nothing ({position.written})" if position.written else "nothing"
     if position.kind != "text":
         return f"a {position.kind}"
-    if path[:2] in _HIDDEN:
+    if tuple(part for part in path if isinstance(part, str))[:2] in _HIDDEN:
         return "(hidden)"
     if expected.startswith(("a list", "a mapping")):
         return "a text"

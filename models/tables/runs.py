@@ -151,7 +151,7 @@ class Gap(VersionedTable):
 
 
 class Delivery(Base):
-    """The delivery log: a report is sent once per run and recipient."""
+    """The delivery log: a report is sent once per run and recipient. ``status`` is an ``OutcomeStatus`` of reports.notify."""
 
     run_id: Mapped[int] = mapped_column(ForeignKey("run.run_id"), primary_key=True)
     report: Mapped[str] = mapped_column(primary_key=True)

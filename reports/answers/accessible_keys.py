@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.safe_text import printable
 from reports.access.engine.kms_actions import KEY_LEVEL
 from reports.access.engine.policy_parser import Named
 from reports.access.engine.principals import Principal, classify, role_of
@@ -19,7 +20,6 @@ from reports.answers.who_can_result import CONDITIONAL, UNKNOWN, UNUSED, YES
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import format_account_region, run_to_dict
 from reports.mart.errors import QueryError
-from reports.mart.result_writers import printable
 from reports.mart.rows import Row, rows
 
 FORMAT = "kmsledger.what-can/1"

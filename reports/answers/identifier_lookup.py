@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import duckdb
 
+from models.safe_text import printable
 from reports.mart.errors import QueryError
-from reports.mart.result_writers import printable
 
 _MIN_SIMILARITY = 0.8
 

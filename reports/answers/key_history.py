@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 
+from models.safe_text import printable
 from reports.answers import identifier_lookup, key_history_sql
 from reports.answers.policy_diff import statement_details
 from reports.answers.text import counted
@@ -19,7 +20,6 @@ from reports.mart import as_of_connection
 from reports.mart.as_of import RunRef, moments, resolve_as_of, stamp
 from reports.mart.change_event import Detail, Event, describe, format_account_region, run_to_dict, value
 from reports.mart.errors import QueryError
-from reports.mart.result_writers import printable
 from reports.mart.rows import Row, rows
 
 FORMAT = "kmsledger.history/1"

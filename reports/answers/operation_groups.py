@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from models.safe_text import printable
 from reports.access.engine.kms_actions import ACCOUNT_LEVEL, CRYPTO, KEY_LEVEL, bit, names
 from reports.mart.errors import QueryError
-from reports.mart.result_writers import printable
 
 ADMINISTRATION = (
     KEY_LEVEL

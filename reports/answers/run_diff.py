@@ -14,6 +14,7 @@ from typing import Any
 
 import duckdb
 
+from models.safe_text import printable
 from models.tables import versioned_tables
 from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
@@ -25,7 +26,6 @@ from reports.mart.as_of import RunRef, before, moments, resolve_as_of, stamp
 from reports.mart.change_event import Detail, Event, format_account_region, run_to_dict
 from reports.mart.connection import CATALOG
 from reports.mart.errors import QueryError
-from reports.mart.result_writers import printable
 from reports.mart.rows import rows
 
 FORMAT = "kmsledger.diff/1"

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.aws_types import aws_type
+from models.safe_text import printable
 from reports.answers import identifier_lookup
 from reports.answers.repository import Facts
 from reports.answers.text import and_more
 from reports.mart.errors import QueryError
-from reports.mart.result_writers import printable
 from reports.mart.rows import rows
 
 _SHOWN = 8

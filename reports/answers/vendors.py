@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from models.safe_text import printable
 from reports.answers.repository import opened
 from reports.answers.text import UNEVALUATED_POLICIES, and_more, describe_key
 from reports.mart.as_of import RunRef
 from reports.mart.change_event import run_to_dict, value
-from reports.mart.result_writers import printable
 from reports.mart.rows import rows
 
 FORMAT = "kmsledger.vendors/1"

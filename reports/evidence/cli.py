@@ -91,8 +91,8 @@ def verify(*, file: Path, digest: str | None) -> None:
     Without --digest, the check proves that the files agree with their manifest; with it, that the manifest is the original
     too. Exit code 1: the pack was changed, a line per problem.
     """
+    from models.safe_text import printable
     from reports.evidence.verify import check
-    from reports.mart.result_writers import printable
 
     result = check(file, digest)
     for problem in result.problems:

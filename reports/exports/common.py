@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import orjson
 
+from models.safe_text import escaped_json
 from reports.rules.findings import FindingRecord
 
 PRODUCT = "kmsledger"
@@ -94,7 +95,7 @@ def uid_of(finding: FindingRecord) -> str:
 
 def json_line(record: Any) -> str:
     """A line of JSON Lines."""
-    return orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE).decode()
+    return escaped_json(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE).decode())
 
 
 def milliseconds(moment: dt.datetime) -> int:

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import orjson
 
+from models.safe_text import escaped_json
 from reports.exports.common import PRODUCT, RuleText, RunInfo, iso, remediation_text, uid_of
 from reports.rules.findings import FindingRecord
 
@@ -30,12 +31,12 @@ def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> int:
         "invocations": [_invocation(run)],
         "properties": {"run": run.run_id, **({"organization": run.organization} if run.organization else {})},
     }
-    head = orjson.dumps(sarif_run).decode().removesuffix("}")
+    head = escaped_json(orjson.dumps(sarif_run).decode()).removesuffix("}")
     out.write(f'{{"$schema":"{SCHEMA}","version":"2.1.0","runs":[{head},"results":[')
     count = 0
     for finding in findings:
         out.write(",\n" if count else "\n")
-        out.write(orjson.dumps(result(finding, indexes.get(finding.rule_id))).decode())
+        out.write(escaped_json(orjson.dumps(result(finding, indexes.get(finding.rule_id))).decode()))
         count += 1
     out.write("\n]}]}\n")
     return count

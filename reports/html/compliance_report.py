@@ -7,19 +7,16 @@ import re
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, Final
 
-from reports.html.findings_section import FindingsSection
+from reports.html.findings_section import TREND_RUNS, FindingsSection
 from reports.html.labels import CONTROL_STATES
 from reports.html.query_runner import LimitedRows
 from reports.html.run_header import RunReport
 from reports.html.tables import DataTable
 from reports.mart.rows import Row
 from reports.rules.framework_loader import check_frameworks
-
-TREND_RUNS: Final = 14
-"""The number of runs in a trend chart."""
 
 LISTED: Final = 10
 """The maximum number of failing, and of unknown resources listed per control; the table of findings has all of them."""
@@ -155,12 +152,6 @@ class ComplianceReport(RunReport):
             if len(first) < LISTED:
                 first.append(row)
         return found
-
-    @cached_property
-    def trends(self) -> dict[str, list[Row]]:
-        """Failing and unknown resources by rule, for the latest runs."""
-        groups = groupby(self._source.rows("trend", runs=TREND_RUNS), lambda row: row["rule_id"])
-        return {rule_id: list(rows) for rule_id, rows in groups}
 
     @staticmethod
     def parameters(rule: Row) -> list[tuple[str, str]]:

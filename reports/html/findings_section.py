@@ -14,6 +14,8 @@ from reports.rules.findings import STATUSES
 
 STATUS_CHANGES: Final = ("new", "reopened", "returned", "unknown", "resolved")
 """The status changes of a finding in a run; `returned`: it failed before, and was waived or unknown in between."""
+TREND_RUNS: Final = 30
+"""The number of runs in the trend of a rule."""
 SHOWN_STATUS_CHANGES: Final = 25
 """The maximum number of findings listed per status change."""
 
@@ -87,3 +89,9 @@ class FindingsSection:
             "status_change_rows", at=self._run["started_at"], run_id=self._run["run_id"], limit=SHOWN_STATUS_CHANGES
         )
         return [(name, list(group)) for name, group in groupby(rows, lambda row: row["status_change"])]
+
+    @cached_property
+    def trends(self) -> dict[str, list[Row]]:
+        """Failing and unknown resources by rule, for the latest runs."""
+        groups = groupby(self._source.table("trend", runs=TREND_RUNS), lambda row: row["rule_id"])
+        return {rule_id: list(rows) for rule_id, rows in groups}

@@ -31,7 +31,7 @@ class KeyReport(OverviewReport):
         return next(iter(self.rows("key_figures")), None)
 
     @cached_property
-    def history(self) -> KeyHistory:
+    def key_history(self) -> KeyHistory:
         """The history of the key until the run."""
         with self._source.cursor(CATALOG) as cursor:
             (history,) = key_histories(cursor, moments(cursor), self._key_arns)
@@ -47,13 +47,13 @@ class KeyReport(OverviewReport):
         """The alias of the key, or its ID; the last alias, if it no longer exists."""
         if self.figures:
             return str(self.figures["name"])
-        former = [period["alias_name"] for period in self.history.aliases if period["key_arn"] in self._key_arns]
-        return former[-1] if former else self.history.key_id
+        former = [period["alias_name"] for period in self.key_history.aliases if period["key_arn"] in self._key_arns]
+        return former[-1] if former else self.key_history.key_id
 
     @property
     def runs(self) -> list[tuple[Event, list[Event]]]:
         """The latest events by run, the latest run first; each run as its first event, which has its number and time."""
-        latest = self.history.events[-LISTED:]
+        latest = self.key_history.events[-LISTED:]
         groups = [list(events) for _, events in groupby(latest, lambda event: event.run_id)]
         return [(events[0], events) for events in reversed(groups)]
 

@@ -108,6 +108,24 @@ CHECK_LABELS: Final[dict[str, str]] = {
 }
 
 
+KEY_SHARES: Final[dict[str, str]] = {
+    "state": "State",
+    "rotation": "Rotation",
+    "last_use": "Last use",
+    "age": "Age",
+    "origin": "Origin",
+}
+"""What the customer managed keys are counted by; the codes and labels are in the vocabularies `key_state` and so on."""
+KEY_FACETS: Final = frozenset({"state", "rotation"})
+"""Those that are facets of the table of keys."""
+CRITICAL_AGES: Final[dict[str, str]] = {
+    "day": "0 to 1 day",
+    "week": "2 to 7 days",
+    "month": "8 to 30 days",
+    "quarter": "31 to 90 days",
+    "older": "over 90 days",
+}
+
 CONTROL_STATES: Final[dict[str, str]] = {
     "fail": "Failed",
     "unknown": "Unknown",
@@ -139,9 +157,68 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "unknown": (CLASSES["unknown"], "unknown"),
     },
     "key_class": _words(CLASSES),
-    "rotation_share": _words(
-        {"on": "Enabled", "off": "Disabled", "not_applicable": "Not applicable", "unknown": "Unknown"}
+    "key_state": _words(
+        {
+            "Enabled": "Enabled",
+            "Disabled": "Disabled",
+            **STATES,
+            "Unavailable": "Unavailable",
+            "Creating": "Creating",
+            "Updating": "Updating",
+            "unknown": "Unknown",
+        },
+        {
+            "Enabled": "on",
+            "Disabled": "off",
+            "PendingDeletion": "fail",
+            "PendingReplicaDeletion": "blocked_by_policy",
+            "PendingImport": "waived",
+            "Unavailable": "not_crawled",
+            "Creating": "not_applicable",
+            "Updating": "not_applicable",
+        },
     ),
+    "key_rotation": _words(
+        {"enabled": "Enabled", "disabled": "Disabled", "not_applicable": "Not applicable", "unknown": "Unknown"},
+        {"enabled": "on", "disabled": "off"},
+    ),
+    "key_last_use": _words(
+        {
+            "month": "within 30 days",
+            "quarter": "within 90 days",
+            "longer": "earlier",
+            "never": "never used",
+            "unknown": "Unknown",
+        },
+        {"month": "on", "quarter": "waived", "longer": "not_applicable", "never": "off"},
+    ),
+    "key_age": _words(
+        {
+            "quarter": "under 90 days",
+            "year": "under a year",
+            "three_years": "one to three years",
+            "older": "older",
+            "unknown": "Unknown",
+        },
+        {"quarter": "on", "year": "waived", "three_years": "not_applicable", "older": "off"},
+    ),
+    "key_origin": _words(
+        {
+            "AWS_KMS": "AWS KMS",
+            "EXTERNAL": "Imported",
+            "AWS_CLOUDHSM": "CloudHSM key store",
+            "EXTERNAL_KEY_STORE": "External key store",
+            "unknown": "Unknown",
+        },
+        {"AWS_KMS": "on", "EXTERNAL": "off", "AWS_CLOUDHSM": "waived", "EXTERNAL_KEY_STORE": "not_applicable"},
+    ),
+    "agreement": {
+        "not_agreed": ("not a known party", "bad"),
+        "deviates": ("deviates", "warn"),
+        "unknown": ("unknown", "unknown"),
+        "no_profile": ("no profile", "info"),
+        "agreed": ("as agreed", "good"),
+    },
     "party": _words(
         PARTIES,
         {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, lru_cache
@@ -11,13 +12,14 @@ from typing import Any, Final
 
 from models.aws_types import service_label
 from reports.access.engine.kms_actions import CROSS_ACCOUNT, KEY_LEVEL
-from reports.html.filters import conditions, region
+from reports.html.filters import conditions, date, days, region
 from reports.html.findings_section import FindingsSection
 from reports.html.labels import (
     ALWAYS_LISTED,
     CHECK_LABELS,
     CLASS_NOTES,
     CLASSES,
+    KEY_SHARES,
     OUTCOMES,
     VOCABULARIES,
     status_changes,
@@ -25,6 +27,7 @@ from reports.html.labels import (
 from reports.html.run_header import RunReport
 from reports.html.situations import LISTED, Situations, situations
 from reports.html.tables import DataTable
+from reports.html.trends import RISK_RULE, History
 from reports.mart.rows import Row
 
 _ACTIONS: Final = {f"kms:{name}".lower(): f"kms:{name}" for name in KEY_LEVEL | CROSS_ACCOUNT}
@@ -34,12 +37,22 @@ _COUNTED: Final = {"pass": "pass", "na": "not_applicable"}
 """The columns of the table of rules that not every report can count."""
 
 
+SERVICES: Final = 8
+"""The number of services in the chart of references; a table has all of them."""
+
+
+HEAT_MAP: Final = 15
+"""The number of accounts in the heat map; a table has all of them."""
+
+
 class OverviewReport(RunReport):
     """The data of the template."""
 
+    risk_rule: Final = RISK_RULE
+
     tables: tuple[str, ...] = (
         "changes", "keys", "dependents", "references", "principals", "vendors", "checks", "rules", "findings", "resolved",
-        "unknown_resources", "coverage", "gaps",
+        "unknown_resources", "coverage", "gaps", "external_access",
     )  # fmt: skip
 
     @cached_property
@@ -59,7 +72,32 @@ class OverviewReport(RunReport):
     @cached_property
     def figures(self) -> Row:
         """The key figures of the summary."""
-        return next(iter(self.rows("kpis")), {})
+        rows = self._source.table("kpis", run_id=self.run["run_id"], risk_rule=RISK_RULE)
+        return next(iter(rows), {})
+
+    @cached_property
+    def history(self) -> History:
+        """The figures of the latest runs."""
+        return History(self._source)
+
+    @cached_property
+    def critical_ages(self) -> Row:
+        """How long the critical findings have failed."""
+        return self._source.row("critical_ages", at=self.run["started_at"]) or {}
+
+    @cached_property
+    def key_shares(self) -> dict[str, dict[str, int]]:
+        """The customer managed keys by state, rotation, last use, age and origin; a value without a label is unknown."""
+        shares: dict[str, Counter[str]] = {name: Counter() for name in KEY_SHARES}
+        for row in self._source.rows("key_shares", at=self.run["started_at"]):
+            for name, counts in shares.items():
+                counts[row[name] if row[name] in VOCABULARIES[f"key_{name}"] else "unknown"] += row["keys"]
+        return {name: dict(counts) for name, counts in shares.items()}
+
+    @cached_property
+    def external_access(self) -> DataTable:
+        """The parties outside the organization with access to keys."""
+        return self.data_table("external_access", services=self._services)
 
     @cached_property
     def _services(self) -> dict[str, list[str]]:
@@ -84,6 +122,7 @@ class OverviewReport(RunReport):
         """Every reference of a resource to a key."""
         return self.data_table("references", services=self._services, notes=_map(CLASS_NOTES))
 
+    @cached_property
     def changes(self) -> DataTable:
         """The changes of the run; policies are written as statements."""
         table = self.data_table("changes")
@@ -105,6 +144,8 @@ class OverviewReport(RunReport):
             {
                 **row,
                 "counts": [0 if row["not_checked"] else row[name] for name in results],
+                "deadline": row["deadline"] and date(row["deadline"]),
+                "days_left": row["deadline"] and days(row["days_left"]),
                 "checked": row["profile"] if row["keys"] or row["wrong"] else None,
             }
             for row in self.rows("vendor_profiles")
@@ -127,6 +168,7 @@ class OverviewReport(RunReport):
         """The findings that were resolved in this run."""
         return self.data_table("resolved", at=self.run["started_at"])
 
+    @cached_property
     def coverage(self) -> DataTable:
         """The outcome of each account in each region; the regions are columns."""
         table = self.data_table("coverage", outcomes=_map(OUTCOMES))
@@ -139,6 +181,21 @@ class OverviewReport(RunReport):
         rows = [[*row[:-1], *map((row[-1] or {}).get, regions)] for row in table.rows]
         spec = {**table.spec, "columns": [*table.spec["columns"], *columns]}
         return replace(table, spec=spec, fields=(*table.fields[:-1], *names), rows=rows)
+
+    @property
+    def heat_map(self) -> list[tuple[Row, list[str | None]]]:
+        """The first accounts of the coverage, those with gaps first, with the outcome of each region."""
+        names = [column[0] for column in self.coverage.columns[1:]]
+        return [
+            (
+                row,
+                [
+                    row[name] or ("failed" if (row["whole"] or "").startswith(OUTCOMES["failed"]) else None)
+                    for name in names
+                ],
+            )
+            for row in self.coverage.top[:HEAT_MAP]
+        ]
 
     @cached_property
     def classes(self) -> dict[str, dict[str, int]]:
@@ -153,6 +210,14 @@ class OverviewReport(RunReport):
     def all_classes(self) -> dict[str, int]:
         """References by key class, over all services."""
         return {name: sum(counts.get(name, 0) for counts in self.classes.values()) for name in CLASSES}
+
+    @property
+    def largest_services(self) -> list[tuple[str, dict[str, int], int]]:
+        """The services with the most references, and how long their bars are, in percent of the longest."""
+        counted = [(name, counts) for name, counts in self.classes.items() if counts]
+        counted.sort(key=lambda service: -sum(service[1].values()))
+        longest = max((sum(counts.values()) for _, counts in counted), default=1)
+        return [(name, counts, max(5, sum(counts.values()) * 100 // longest)) for name, counts in counted[:SERVICES]]
 
     @property
     def vendor_failing(self) -> int:

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from models.output_file import OutputError, explained, replacing
 from reports.html import labels
-from reports.html.charts import columns
+from reports.html.charts import bars, line, trend_bars
 from reports.html.filters import FILTERS, finalize
 from reports.html.tables import TOP, findings_command, shares, specifications, sql_command
 
@@ -74,7 +74,9 @@ def environment() -> Environment:
     jinja.filters |= FILTERS
     jinja.globals |= {
         "labels": labels,
-        "columns": columns,
+        "bars": bars,
+        "line": line,
+        "trend_bars": trend_bars,
         "shares": shares,
         "findings_command": findings_command,
         "gaps_command": sql_command(specifications()["gaps"]["sql"]),

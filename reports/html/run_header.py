@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from models.settings import Settings
+from models.settings.report import UTC
+from reports.html.filters import time
 from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows, Source, Values
 from reports.html.subjects.subject import Subject
@@ -26,6 +30,8 @@ class RunReport:
 
     tables: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
+    subject: Any = None
+    """What the report is about, if not the whole organization."""
 
     def __init__(self, source: Source, settings: Settings, subject: Subject | None = None) -> None:
         self._source = source
@@ -36,6 +42,14 @@ class RunReport:
         self._page = PageState(sum(table["share"] for table in declared), frozenset(links))
         self.title = settings.report.title
         self.subject = subject
+
+    def clock(self, moment: dt.datetime) -> str:
+        """A time in UTC and, if the settings have another zone, in that zone."""
+        zone, text = self._settings.report.time_zone, time(moment)
+        if zone == UTC:
+            return text
+        local = moment.replace(tzinfo=dt.UTC).astimezone(ZoneInfo(zone))
+        return f"{text} ({local:{'%H:%M' if local.date() == moment.date() else '%Y-%m-%d %H:%M'} %Z})"
 
     @property
     def slug(self) -> str:

@@ -13,7 +13,9 @@ from reports.html.query_runner import LimitedRows
 from reports.mart.rows import Row
 
 FIRST: Final = 10
-"""How many situations the first page and the mail show."""
+"""How many situations the mail shows."""
+SHOWN: Final = 5
+"""How many situations the report shows before its charts; the others are one click away."""
 LISTED: Final = 100
 """How many situations the report lists."""
 COMMAND: Final = "kmsledger cookbook situations"
@@ -89,14 +91,30 @@ class Situations:
     """The ARNs of the keys that situations are about, in the same order."""
 
     @property
+    def deadline(self) -> datetime | None:
+        """The nearest deadline."""
+        return next((item.deadline for item in self.items if item.deadline), None)
+
+    @property
+    def critical(self) -> str:
+        """How many are critical, if all of them are known here."""
+        count = sum(item.severity == "critical" for item in self.items)
+        return f"{count:,}" if self.total <= len(self.items) else f"at least {count:,}"
+
+    @property
     def first(self) -> tuple[Situation, ...]:
-        """Those for the first page and the mail."""
+        """Those for the mail."""
         return self.items[:FIRST]
+
+    @property
+    def shown(self) -> tuple[Situation, ...]:
+        """Those that the report shows at once."""
+        return self.items[:SHOWN]
 
     @property
     def others(self) -> tuple[Situation, ...]:
         """Those that the report lists below."""
-        return self.items[FIRST:]
+        return self.items[SHOWN:]
 
 
 def situations(rows: LimitedRows) -> Situations:

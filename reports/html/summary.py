@@ -1,7 +1,7 @@
 """The summary of the mart's run for the mail: the key figures and lists of the report."""
 
 from collections.abc import Set as AbstractSet
-from datetime import UTC
+from datetime import UTC, timedelta
 from itertools import islice
 from typing import Final
 
@@ -16,11 +16,16 @@ from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.html.situations import COMMAND
 from reports.notify.message import AttentionItem, Status, Summary
+from reports.notify.trend import TrendPoint
 
 TOP: Final = 10
 """The maximum number of entries per list."""
 NEW: Final = 3
 """The maximum number of new findings."""
+SOON: Final = timedelta(days=7)
+"""A loss of data within this time is never an unchanged state."""
+RUNS: Final = 30
+"""The maximum number of runs in the trend."""
 
 _FAILING: Final = ("new", "reopened", "returned")
 _STATUS: Final[dict[str, Status]] = {"complete": "complete", "partial": "partial"}
@@ -28,7 +33,8 @@ _STATUS: Final[dict[str, Status]] = {"complete": "complete", "partial": "partial
 
 def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> Summary:
     """The summary of the mart's run for the mail. Read-only; raises MartError if the mart has no run."""
-    report = OverviewReport(Source(mart_connection), settings)
+    source = Source(mart_connection)
+    report = OverviewReport(source, settings)
     run, situations, changes, findings = report.run, report.situations, report.table("changes"), report.findings
     return Summary(
         title=settings.report.title,
@@ -37,7 +43,7 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> S
         finished_at=run["as_of_time"].replace(tzinfo=UTC),
         headline=_headline(report),
         attention=tuple(
-            AttentionItem(item.severity, item.text, item.where, item.action, item.commands, item.title)
+            AttentionItem(item.severity, item.text, item.where, item.action, item.commands, item.title, item.link)
             for item in situations.first
         ),
         attention_total=situations.total,
@@ -50,7 +56,30 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> S
         gaps_total=report.unread_scopes.total,
         subject=_subject(report),
         all_attention=COMMAND,
+        trend=_trend(source),
+        unchanged_since=_unchanged_since(report, changes.total),
     )
+
+
+def _trend(source: Source) -> tuple[TrendPoint, ...]:
+    """The findings of the last runs, over all rules."""
+    totals: dict[int, list[int]] = {}
+    for row in source.rows("trend", runs=RUNS):
+        total = totals.setdefault(row["run_id"], [0, 0])
+        total[0] += row["fail"]
+        total[1] += row["unknown"]
+    return tuple(TrendPoint(run_id, *totals[run_id]) for run_id in sorted(totals))
+
+
+def _unchanged_since(report: OverviewReport, changes: int) -> int | None:
+    """The previous run, if facts, findings, gaps and coverage are the same, and no data is lost soon."""
+    # The situations begin with the nearest deadline.
+    deadlines = [item.deadline for item in report.situations.first[:1] if item.deadline]
+    urgent = report.figures["keys_deleted_soon"] or any(day - report.run["started_at"] <= SOON for day in deadlines)
+    if report.run["status"] not in _STATUS or urgent or changes or any(report.findings.status_changes.values()):
+        return None
+    (row,) = report.rows("unchanged")
+    return row["previous_run"] if report.findings.has_previous_results and not row["differences"] else None
 
 
 def _subject(report: OverviewReport) -> tuple[str, ...]:

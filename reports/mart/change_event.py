@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from models.safe_text import printable
 from reports.mart.as_of import RunRef
-from reports.mart.result_writers import printable
 
 _LONGEST = 400
 _SIGNS = {"changed": "~ ", "added": "+ ", "removed": "- ", "stated": ""}

@@ -137,8 +137,9 @@ def _text_of(file: Path) -> str:
 
 
 def _list_views(mart_path: Path, output_format: str, limit: int, output: Path | None) -> None:
+    from models.safe_text import printable
     from reports.mart.query import described
-    from reports.mart.result_writers import printable, writer_of
+    from reports.mart.result_writers import writer_of
 
     if output_format == "parquet" or output is not None:
         raise click.UsageError(
@@ -278,7 +279,9 @@ def to_json(value: Any) -> str:
     """Indented JSON."""
     import orjson
 
-    return orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()
+    from models.safe_text import escaped_json
+
+    return escaped_json(orjson.dumps(value, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode())
 
 
 def write_text(text: str, output: Path | None) -> None:

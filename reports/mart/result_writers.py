@@ -6,6 +6,7 @@ import csv
 import datetime as dt
 import decimal
 import json
+import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,8 +15,11 @@ from typing import Any, TextIO
 
 import orjson
 
+from models.safe_text import escaped_json, printable
+
 Row = Sequence[Any]
 
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MIN_COLUMN = 14  # narrower columns are hard to read as a table: rows are written as records instead
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
@@ -25,10 +29,11 @@ _LINE = _JSON | orjson.OPT_APPEND_NEWLINE
 def write_csv(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None:
     """Write CSV: texts in quotes (so that account IDs stay texts), lists as JSON, NULL as an empty field.
 
-    A text that a spreadsheet would take for a formula gets a leading apostrophe.
+    A text that a spreadsheet would take for a formula gets a leading apostrophe. Control and direction characters, which a
+    terminal or an editor would obey, become escapes.
     """
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-    writer.writerow([_defused(column) for column in columns])
+    writer.writerow([_csv_text(column) for column in columns])
     for row in rows:
         writer.writerow([_csv_value(value) for value in row])
 
@@ -39,7 +44,7 @@ def write_json(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> None
     separator = "[\n"
     for row in rows:
         text = orjson.dumps(dict(zip(names, map(_plain, row), strict=True)), default=str, option=_JSON).decode()
-        out.write(separator + text)
+        out.write(separator + escaped_json(text))
         separator = ",\n"
     out.write("\n]\n" if separator != "[\n" else "[]\n")
 
@@ -48,7 +53,7 @@ def write_jsonl(out: TextIO, columns: Sequence[str], rows: Iterable[Row]) -> Non
     """Write JSON Lines: one object per row, as in :func:`write_json`, streamed."""
     names = list(_distinct(columns))
     out.writelines(
-        orjson.dumps(dict(zip(names, map(_plain, row), strict=True)), default=str, option=_LINE).decode()
+        escaped_json(orjson.dumps(dict(zip(names, map(_plain, row), strict=True)), default=str, option=_LINE).decode())
         for row in rows
     )
 
@@ -72,15 +77,6 @@ def write_table(out: TextIO, columns: Sequence[str], rows: Iterable[Row], limit:
         out.write(f"… {more} more row{'' if more == 1 else 's'} (--limit 0 shows all, --format csv too)\n")
 
 
-def printable(text: str) -> str:
-    """Return text without characters that move a terminal's cursor or change its writing direction."""
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() or character == " " else _escaped(character) for character in text
-    )
-
-
 def writer_of(form: str, limit: int) -> Callable[[TextIO, Sequence[str], Iterable[Row]], None]:
     """The writer of a format: table, csv, json or jsonl. A limit of 0 means no limit."""
     if form in _WRITERS:
@@ -100,18 +96,15 @@ def writer_of(form: str, limit: int) -> Callable[[TextIO, Sequence[str], Iterabl
 _WRITERS = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}
 
 
-def _escaped(character: str) -> str:
-    return {"\n": "\\n", "\r": "\\r", "\t": "\\t"}.get(character) or character.encode("unicode_escape").decode()
-
-
-def _defused(text: str) -> str:
-    return "'" + text if text.startswith(_FORMULA) else text
+def _csv_text(text: str) -> str:
+    safe = text if text.isprintable() else _CONTROL.sub(lambda found: printable(found[0]), text)
+    return "'" + safe if safe.startswith(_FORMULA) else safe
 
 
 def _csv_value(value: Any) -> Any:
     if value is None or (isinstance(value, int | float | decimal.Decimal) and not isinstance(value, bool)):
         return value
-    return _defused(_words(value))
+    return _csv_text(_words(value))
 
 
 def _words(value: Any) -> str:

@@ -4,16 +4,18 @@ Pure functions: a `Summary` in, a message out; no database, no network, and the 
 """
 
 import hashlib
+import io
 import re
 import textwrap
-from collections.abc import Iterable
+import zipfile
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
-from functools import cache
+from functools import cache, partial
 from pathlib import PurePosixPath
 from typing import Final, Literal
 
@@ -22,13 +24,23 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from models.settings import MailSettings
 from models.severities import SEVERITIES
+from reports.notify.trend import TrendPoint, describe, draw
+
+Compose = Callable[[str, int], EmailMessage]
+"""Composes the mail for a recipient, with attachments of at most so many bytes."""
 
 Status = Literal["complete", "partial", "failed"]
 
 ATTACHMENT_LIMIT: Final = 25_000_000
 """The maximum size of all attachments of a mail in bytes, base64 included; common servers reject more."""
+PICTURE: Final = "trend@kmsledger"
+"""The Content-ID of the picture of the trend."""
+BODY_LIMIT: Final = 102_000
+"""The maximum size of the HTML in bytes: Gmail hides the rest of a longer body."""
+TEXT_LIMIT: Final = 1000
+"""The maximum number of characters of a text in the body, commands excepted."""
 
-_STATUS_LINE: Final[dict[Status, str]] = {
+STATUS_LINE: Final[dict[Status, str]] = {
     "complete": "Complete: every account and region in scope was read.",
     "partial": "Incomplete coverage: a part of the scope could not be read. Where data is missing, no finding does not mean no "
     "problem.",
@@ -44,7 +56,10 @@ _LINK: Final = re.compile(r"\bhttp(s?)://", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class AttentionItem:
-    """One entry: a title and a text, or only a text. `where` is an ARN, or an account and region; a shell can run `commands`."""
+    """One entry: a title and a text, or only a text. `where` is an ARN, or an account and region; a shell can run `commands`.
+
+    `anchor` is the place of the entry in the report.
+    """
 
     severity: str
     text: str
@@ -52,6 +67,7 @@ class AttentionItem:
     action: str = ""
     commands: tuple[str, ...] = ()
     title: str = ""
+    anchor: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,6 +97,14 @@ class Summary:
     """What matters most, for the subject."""
     all_attention: str = ""
     """The command that lists everything that needs attention."""
+    report: str = "overview"
+    """The report that the mail is about."""
+    report_url: str = ""
+    """Where readers find the report."""
+    trend: tuple[TrendPoint, ...] = ()
+    """The findings of the last runs, the latest last."""
+    unchanged_since: int | None = None
+    """The previous run, if nothing has changed since; None if something has, or if there is nothing to compare with."""
 
 
 @dataclass(frozen=True)
@@ -100,29 +124,39 @@ def compose(
     recipient: str,
     attachments: tuple[Attachment, ...] = (),
     now: datetime | None = None,
+    limit: int = ATTACHMENT_LIMIT,
+    resend: bool = False,
 ) -> EmailMessage:
-    """The mail for one recipient: mixed > (alternative > plain, HTML), attachments.
+    """The mail for one recipient: mixed > (alternative > plain, HTML or related > HTML, picture), attachments.
 
-    The Message-ID depends on run, sender and recipient only, so that mail systems recognize duplicates. Control and direction
-    characters are removed from text that comes from AWS, its links are defanged (`hxxps://`, because mail clients create links
-    from text), and it is escaped in HTML. An attachment that is disabled in `settings`, or that would exceed
-    `ATTACHMENT_LIMIT`, is named in the body instead.
+    The Message-ID depends on report, run, sender and recipient only, so that mail systems recognize duplicates; with `resend`
+    it is a new one, because they hide duplicates. All mails about a report refer to one thread, and carry its List-Id. Control
+    and direction characters are removed from text that comes from AWS, its links are defanged (`hxxps://`, because mail clients
+    create links from text), and it is escaped in HTML. An attachment that would exceed `limit` is compressed; one that still
+    exceeds it, or is disabled in `settings`, is named in the body instead.
     """
-    attached, notes = _choose(attachments, settings, summary.run_id)
-    view = _view(summary, notes, tuple(attachment.filename for attachment in attached))
+    attached, notes = _choose(attachments, settings, summary.run_id, limit)
+    picture = draw(summary.trend) if len(summary.trend) > 1 else b""
+    view, html = _bodies(summary, (*(f"Attached: {clean(item.filename)}" for item in attached), *notes))
     sender, to = mailbox(settings.sender), mailbox(recipient)
+    now = now or datetime.now(UTC)
 
     message = EmailMessage(policy=SMTP)
     message["Subject"] = _subject(summary, settings.subject)
     message["From"] = sender
     message["To"] = to
-    message["Date"] = format_datetime(now or datetime.now(UTC))
-    message["Message-ID"] = _message_id(summary, sender, to)
+    message["Date"] = format_datetime(now)
+    message["Message-ID"] = _message_id(summary, sender, to, now.isoformat() if resend else "")
+    message["References"] = f"<kmsledger.{summary.report}.{_digest(sender.addr_spec, to.addr_spec)}@{sender.domain}>"
+    message["List-Id"] = f"kmsledger {summary.report} <{summary.report}.kmsledger.{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     # Quoted-printable keeps lines below the SMTP limit of 998 bytes and does not require 8BITMIME.
     message.set_content(_plain_text(view), cte="quoted-printable")
-    message.add_alternative(_html(view), subtype="html", cte="quoted-printable")
+    message.add_alternative(html, subtype="html", cte="quoted-printable")
+    if picture:
+        _, html_part = message.iter_parts()
+        html_part.add_related(picture, "image", "png", cid=f"<{PICTURE}>", disposition="inline", filename="trend.png")
     message.make_mixed()
     for attachment in attached:
         maintype, _, subtype = attachment.mime_type.partition(";")[0].strip().partition("/")
@@ -177,12 +211,26 @@ class _View:
     headline: tuple[tuple[str, str], ...]
     sections: tuple[_Section, ...]
     notes: tuple[str, ...]
+    preheader: str
+    """What mail clients show after the subject."""
+    trend: str
+    report_url: str
 
 
-def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -> _View:
+def _bodies(summary: Summary, notes: tuple[str, ...]) -> tuple[_View, str]:
+    """The content and its HTML, with so many entries per section that the HTML does not exceed `BODY_LIMIT`."""
+    for most in (100, 10, 5, 2, 0):
+        view = _view(summary, notes, most)
+        html = _html(view)
+        if len(html.encode()) <= BODY_LIMIT:
+            break
+    return view, html
+
+
+def _view(summary: Summary, notes: tuple[str, ...], most: int) -> _View:
     finished = summary.finished_at.astimezone(UTC)
     gap_count = max(summary.gaps_total, len(summary.gaps))
-    tone, status_line = summary.status, _STATUS_LINE[summary.status]
+    tone, status_line = summary.status, STATUS_LINE[summary.status]
     if summary.status == "complete" and gap_count:
         tone = "partial"
         status_line = "Incomplete coverage: every account and region was read, but some data is missing (see Gaps)."
@@ -191,6 +239,7 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
     nothing_new = f"No new findings{could_be_read}."
     if summary.status_changes is None:
         nothing_new = "There is nothing to compare with: rules were not evaluated for an earlier run."
+    section = partial(_section, most)
     no_gaps = "The run was not complete, but recorded no gaps: see the report and the log of the run."
     return _View(
         title=_text(summary.title),
@@ -199,14 +248,14 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
         facts=f"Run {summary.run_id}, finished {finished:%Y-%m-%d %H:%M} UTC",
         headline=tuple((_text(label), _text(value)) for label, value in summary.headline),
         sections=(
-            _section(
+            section(
                 "Needs attention",
                 summary.attention,
                 summary.attention_total,
                 "Nothing needs attention." if complete else "Nothing in what could be read.",
                 command=summary.all_attention,
             ),
-            _section(
+            section(
                 "New findings",
                 summary.new_findings,
                 summary.new_findings_total,
@@ -215,51 +264,79 @@ def _view(summary: Summary, notes: tuple[str, ...], attached: tuple[str, ...]) -
                 if summary.status_changes
                 else "",
             ),
-            _section(
+            section(
                 "Gaps",
                 summary.gaps,
                 gap_count,
                 "There are no gaps." if summary.status == "complete" else no_gaps,
                 note="Missing data and its causes. Unknown is never counted as passed." if summary.gaps else "",
             ),
-            _section(
+            section(
                 "Changes since the previous run",
                 summary.changes,
                 summary.changes_total,
                 f"No changes{could_be_read}.",
             ),
         ),
-        notes=(*(f"Attached: {clean(name)}" for name in attached), *notes),
+        notes=notes,
+        preheader=_preheader(summary),
+        trend=describe(summary.trend) if len(summary.trend) > 1 else "",
+        report_url=summary.report_url,
     )
 
 
+def _preheader(summary: Summary) -> str:
+    """The most urgent entry and the first key figure: the subject already has the numbers."""
+    first = [" ".join(filter(None, (item.title, item.text))) for item in summary.attention[:1]]
+    figures = [f"{label}: {value}" for label, value in summary.headline[:1]]
+    return " · ".join(map(_text, (*first, *figures)))[:200]
+
+
 def _section(
-    title: str, entries: Iterable[AttentionItem | str], total: int, empty: str, *, note: str = "", command: str = ""
+    most: int,
+    title: str,
+    entries: Sequence[AttentionItem | str],
+    total: int,
+    empty: str,
+    *,
+    note: str = "",
+    command: str = "",
 ) -> _Section:
-    items = (AttentionItem("", entry, "") if isinstance(entry, str) else entry for entry in entries)
+    """A section with the first entries, at most `most`."""
+    items = (AttentionItem("", entry, "") if isinstance(entry, str) else entry for entry in entries[:most])
     cleaned = tuple(
         AttentionItem(
             _text(item.severity),
             _text(item.text),
             _text(item.where),
             _text(item.action),
-            tuple(map(_text, item.commands)),
+            tuple(map(readable, item.commands)),
             _text(item.title),
+            item.anchor,
         )
         for item in items
     )
-    return _Section(title, cleaned, max(0, total - len(cleaned)), empty, note, command)
+    return _Section(title, cleaned, max(total, len(entries)) - len(cleaned), empty, note, command)
 
 
 def _text(text: str) -> str:
+    text = readable(text)
+    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]}… (shortened)"
+
+
+def readable(text: str) -> str:
+    """The text as one printable line, with defanged links."""
     return _LINK.sub(r"hxxp\1://", clean(text))
 
 
 def _plain_text(view: _View) -> str:
     rule = "=" * min(len(view.title), 78)
     lines = [view.title, rule, "", *_wrap(view.status_line), view.facts, ""]
+    if view.report_url:
+        lines += [f"Report: {view.report_url}", ""]
     width = max((len(label) for label, _ in view.headline), default=0)
     lines += [f"{label + ':':<{width + 1}}  {value}" for label, value in view.headline]
+    lines += ["", *_wrap(view.trend)] if view.trend else []
     for section in view.sections:
         count = len(section.entries) + section.more
         heading = f"{section.title} ({count})" if count else section.title
@@ -297,7 +374,7 @@ def _wrap(text: str, first: str = "", rest: str = "") -> list[str]:
 
 def _html(view: _View) -> str:
     inliner = css_inline.CSSInliner(load_remote_stylesheets=False)
-    return inliner.inline(_template().render(view=view, severities=_SEVERITIES, more=_more))
+    return inliner.inline(_template().render(view=view, severities=_SEVERITIES, more=_more, picture=PICTURE))
 
 
 @cache
@@ -322,13 +399,15 @@ def _subject(summary: Summary, pattern: str) -> str:
     return clean(text)[:200]
 
 
-def _message_id(summary: Summary, sender: Address, to: Address) -> str:
+def _message_id(summary: Summary, sender: Address, to: Address, attempt: str) -> str:
     # Includes the time of the run, because run IDs repeat across databases.
-    key = "\n".join(
-        (str(summary.run_id), summary.finished_at.astimezone(UTC).isoformat(), sender.addr_spec, to.addr_spec)
-    )
-    digest = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    finished = summary.finished_at.astimezone(UTC).isoformat()
+    digest = _digest(summary.report, str(summary.run_id), finished, sender.addr_spec, to.addr_spec, attempt)
     return f"<kmsledger.run-{summary.run_id}.{digest}@{sender.domain}>"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 
 def _filename(name: str) -> str:
@@ -336,27 +415,40 @@ def _filename(name: str) -> str:
 
 
 def _choose(
-    attachments: tuple[Attachment, ...], settings: MailSettings, run_id: int
+    attachments: tuple[Attachment, ...], settings: MailSettings, run_id: int, limit: int
 ) -> tuple[tuple[Attachment, ...], tuple[str, ...]]:
     """The attachments to send, and a note for each other attachment."""
     attached: list[Attachment] = []
     notes: list[str] = []
-    room = ATTACHMENT_LIMIT
+    room = limit
     for attachment in attachments:
-        size = _wire_size(attachment.content)
-        where = clean(attachment.location) or f"with the files of run {run_id} on the host that sent this mail"
         name = clean(attachment.filename)
-        if not settings.attach_report:
-            notes.append(f"{name} is not attached (mail.attach_report is false). It is here: {where}")
-        elif size > room:
+        where = clean(attachment.location) or f"with the files of run {run_id} on the host that sent this mail"
+        if settings.attachment == "none":
+            notes.append(f"{name} is not attached (mail.attachment is none). It is here: {where}")
+            continue
+        sent = attachment
+        if settings.attachment == "zip" or _wire_size(sent.content) > room:
+            sent = _zipped(attachment)
+        size = _wire_size(sent.content)
+        if size > room:
             notes.append(
-                f"{name} is not attached: it needs {size / 1e6:.0f} MB, and {room / 1e6:.0f} MB are left of "
-                f"{ATTACHMENT_LIMIT / 1e6:.0f} MB. It is here: {where}"
+                f"{name} is not attached: as a ZIP file it needs {size / 1e6:.1f} MB, and the mail has room for "
+                f"{room / 1e6:.1f} MB. It is here: {where}"
             )
         else:
             room -= size
-            attached.append(attachment)
+            attached.append(sent)
     return tuple(attached), tuple(notes)
+
+
+def _zipped(attachment: Attachment) -> Attachment:
+    """The attachment in a ZIP file; the same content gives the same bytes."""
+    name = _filename(attachment.filename)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo(name), attachment.content, zipfile.ZIP_DEFLATED)
+    return Attachment(f"{name}.zip", "application/zip", packed.getvalue(), attachment.location)
 
 
 def _wire_size(content: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The outcome of sending a mail."""
+"""The outcome of a delivery."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,17 @@ from typing import Literal
 
 from models.errors import UserError
 
-OutcomeStatus = Literal["sent", "rejected", "failed", "unknown"]
+OutcomeStatus = Literal["sent", "skipped", "rejected", "failed", "unknown", "sending"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The outcome of the mail to one recipient.
+    """The outcome of the delivery to one recipient.
 
-    sent: the server accepted it. rejected: the server permanently rejected the recipient or the content. failed: not delivered;
-    a retry is safe. unknown: the connection broke after the whole mail was transferred, but before the server replied; a retry
-    may deliver it twice.
+    sent: accepted. skipped: nothing changed, and the recipient wants changes only. rejected: the recipient or the content was
+    permanently rejected. failed: not delivered; a retry is safe. unknown: the connection broke after everything was
+    transferred, but before there was a reply; a retry may deliver it twice. sending: claimed, without an outcome yet; that
+    remains of a process that was killed.
     """
 
     recipient: str
@@ -24,7 +25,7 @@ class Outcome:
 
 
 class DeliveryError(UserError):
-    """Mail could not be delivered. `outcomes` has one outcome per recipient, each already passed to `on_outcome`."""
+    """Nothing more can be delivered. `outcomes` has one outcome per recipient, each already passed to `on_outcome`."""
 
     def __init__(self, message: str, outcomes: Sequence[Outcome] = ()) -> None:
         super().__init__(message)

@@ -10,71 +10,57 @@ import smtplib
 from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 from email.policy import SMTP
-from typing import Final, NoReturn
+from typing import Final
 
 from models.settings import MailSettings
-from reports.notify.message import clean, mailbox
+from reports.notify.batch import Batch
+from reports.notify.message import ATTACHMENT_LIMIT, Compose, clean, mailbox
 from reports.notify.result import DeliveryError, Outcome
 from reports.notify.smtp_connection import cause, quote, server_name, session
 
 __all__ = ["DeliveryError", "Outcome", "send"]
 
 _CHUNK: Final = 65_536
+_NOTES: Final = 4096
+"""Room for the notes about attachments, in bytes."""
 _TOO_LARGE: Final = "too large for the server"
 _LEADING_DOT: Final = re.compile(rb"^\.", re.MULTILINE)
 
 
 def send(
-    messages: Sequence[tuple[str, EmailMessage]],
+    recipients: Sequence[str],
+    compose: Compose,
     settings: MailSettings,
     on_outcome: Callable[[Outcome], None] = lambda _: None,
+    claim: Callable[[str], bool] = lambda _: True,
 ) -> list[Outcome]:
-    """Send each message to its recipient over one connection; returns one outcome each, in the same order.
+    """Send each recipient a mail over one connection; returns one outcome each, in the same order.
 
-    `on_outcome` is called exactly once per recipient, as soon as its outcome is known, even if this function raises; an
-    exception of `on_outcome` stops the delivery. Raises DeliveryError if the session fails (connection, TLS, login, sender), if
-    the connection is lost, or if no mail was accepted. A rejected recipient is an outcome, not an error, if other mails were
-    accepted. Without messages, no connection is opened.
+    `claim` is called directly before a mail is sent; a recipient that it refuses is left out. `on_outcome` is called exactly
+    once for each other recipient, as soon as its outcome is known, even if this function raises; an exception of either stops
+    the delivery. Raises DeliveryError if the session fails (connection, TLS, login, sender), if the connection is lost, or if no
+    mail was accepted. A rejected recipient is an outcome, not an error, if other mails were accepted. A mail that is too large
+    for the server is sent without its attachments. Without recipients, no connection is opened.
     """
-    if not messages:
+    if not recipients:
         return []
-    batch = _Batch(messages, on_outcome)
+    batch = Batch(recipients, on_outcome)
     try:
         with session(settings) as smtp:
-            for recipient, message in messages:
-                batch.record(_deliver(smtp, recipient, message, settings))
+            batch.run(lambda recipient: _deliver(smtp, recipient, compose, settings), claim)
     except _LostError as error:
         batch.record(error.outcome)
         sent = sum(outcome.status == "sent" for outcome in batch.outcomes)
         unknown = "" if error.outcome.status == "failed" else f", the mail to {error.outcome.recipient} is unknown"
         batch.fail(
-            f"{server_name(settings)} was lost after {sent} of {len(messages)} mails were sent{unknown} "
+            f"{server_name(settings)} was lost after {sent} of {len(recipients)} mails were sent{unknown} "
             f"({error.cause}): run the delivery again to send the missing mails."
         )
     except DeliveryError as error:
         batch.fail(error.message)
-    if not any(outcome.status in {"sent", "unknown"} for outcome in batch.outcomes):
+    if batch.none_accepted:
         batch.fail(_none_accepted(batch.outcomes, settings))
     return batch.outcomes
-
-
-class _Batch:
-    """The outcomes so far; each is reported immediately."""
-
-    def __init__(self, messages: Sequence[tuple[str, EmailMessage]], on_outcome: Callable[[Outcome], None]) -> None:
-        self._recipients = [recipient for recipient, _ in messages]
-        self._on_outcome = on_outcome
-        self.outcomes: list[Outcome] = []
-
-    def record(self, outcome: Outcome) -> None:
-        self.outcomes.append(outcome)
-        self._on_outcome(outcome)
-
-    def fail(self, message: str) -> NoReturn:
-        """Record the remaining recipients as failed, and raise DeliveryError."""
-        for recipient in self._recipients[len(self.outcomes) :]:
-            self.record(Outcome(recipient, "failed", message))
-        raise DeliveryError(message, self.outcomes) from None
 
 
 class _LostError(Exception):
@@ -86,7 +72,20 @@ class _LostError(Exception):
         self.cause = cause
 
 
-def _deliver(smtp: smtplib.SMTP, recipient: str, message: EmailMessage, settings: MailSettings) -> Outcome:
+def _deliver(smtp: smtplib.SMTP, recipient: str, compose: Compose, settings: MailSettings) -> Outcome:
+    """Send one mail; if it is too large for the server, again with the attachments for which the server has room."""
+    message = compose(recipient, ATTACHMENT_LIMIT)
+    outcome = _transfer(smtp, recipient, message, settings)
+    if outcome.detail.startswith(_TOO_LARGE) and any(message.iter_attachments()):
+        message = compose(recipient, 0)
+        room = _size_limit(smtp) - len(message.as_bytes()) - _NOTES
+        if room > 0:
+            message = compose(recipient, room)
+        outcome = _transfer(smtp, recipient, message, settings)
+    return outcome
+
+
+def _transfer(smtp: smtplib.SMTP, recipient: str, message: EmailMessage, settings: MailSettings) -> Outcome:
     """Run one transaction: MAIL, RCPT, DATA.
 
     Raises _LostError if the connection breaks, and DeliveryError if the sender is rejected, which affects all mails.
@@ -196,8 +195,8 @@ def _none_accepted(outcomes: Sequence[Outcome], settings: MailSettings) -> str:
     first = f"{outcomes[0].recipient}: {outcomes[0].detail}"
     if any(outcome.detail.startswith(_TOO_LARGE) for outcome in outcomes):
         return (
-            f"The mail is too large for {server_name(settings)} ({first}): set mail.attach_report to false, or raise the size "
-            "limit of the mail server."
+            f"The mail is too large for {server_name(settings)}, even without attachments ({first}): raise the size limit of "
+            "the mail server."
         )
     if all(outcome.status == "rejected" for outcome in outcomes):
         login = "" if settings.username else ", and set mail.username if the server requires a login"

@@ -44,7 +44,7 @@ def session(settings: MailSettings) -> Iterator[smtplib.SMTP]:
 
 
 def _connect(settings: MailSettings) -> smtplib.SMTP:
-    host = settings.host.strip("[]")  # an IPv6 address may be written as in a URL
+    host = _host(settings).strip("[]")  # an IPv6 address may be written as in a URL
     try:
         if settings.security == "tls":
             return smtplib.SMTP_SSL(host, settings.port, timeout=settings.timeout, context=_trust(settings))
@@ -146,7 +146,7 @@ def _connection_cause(error: OSError | UnicodeError, settings: MailSettings) -> 
             "starttls for port 587 and to tls for port 465."
         )
     if isinstance(error, socket.gaierror | UnicodeError):
-        return f"The mail server {clean(settings.host)!r} could not be resolved: check mail.host and DNS."
+        return f"The mail server {clean(_host(settings))!r} could not be resolved: check mail.host and DNS."
     if isinstance(error, ConnectionRefusedError):
         return (
             f"{server} refuses the connection: check mail.host and mail.port, whether the mail server is running, "
@@ -198,9 +198,15 @@ def _timed_out(error: BaseException) -> bool:
     return isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError)
 
 
+def _host(settings: MailSettings) -> str:
+    if settings.host is None:
+        raise DeliveryError("mail.host is not set: set it, or mail.ses.")
+    return settings.host
+
+
 def server_name(settings: MailSettings) -> str:
     """The mail server, as the subject of a sentence."""
-    return f"The mail server {clean(settings.host)}:{settings.port}"
+    return f"The mail server {clean(_host(settings))}:{settings.port}"
 
 
 def quote(code: int, reply: bytes | str) -> str:

@@ -58,7 +58,7 @@ def list_rules(
 @format_option("table", "json")
 def show(*, config_path: Path, rule_id: str, output_format: str) -> None:
     """Show every field of RULE, with the current values of its parameters."""
-    from reports.mart.result_writers import printable
+    from models.safe_text import printable
 
     fields = _to_dict(_in_force(_settings(config_path), rule_id))
     if output_format == "json":

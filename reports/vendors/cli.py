@@ -104,7 +104,7 @@ def exit_code(rows: list[dict[str, Any]], fail_on: str) -> int:
 
 
 def _table(rows: list[dict[str, Any]], *, everything: bool) -> None:
-    from reports.mart.result_writers import printable
+    from models.safe_text import printable
 
     profile, without_problems = None, {"accessible", "denied_by_tag", "not_selected"}
     for row in rows:

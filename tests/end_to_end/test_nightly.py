@@ -142,3 +142,56 @@ def test_a_rejected_recipient_leaves_the_others_their_mail(unsent: Installation)
         "here@northwind.example": "sent",
         "once@northwind.example": "sent",
     }
+
+
+def test_reports_are_published_and_linked(unsent: Installation) -> None:
+    """Mails link the published report; if it cannot be published, the mail arrives without a link, and the exit code is 4."""
+    unsent.change(
+        mail={"recipients": ["link@northwind.example"]},
+        report={"publish": "public", "base_url": "https://reports.northwind.example/kms/"},
+    )
+    for command in (["report", "compliance"], ["mail"]):
+        done = unsent.run(*command)
+        assert done.returncode == 0, done.stderr
+    assert (unsent.directory / "public" / "kmsledger-compliance-run1.html").exists()
+    name = "kmsledger-overview-run1.html"
+    assert f'href="{name}"' in (unsent.directory / "public" / "index.html").read_text()
+    assert (unsent.directory / "public" / name).read_bytes() == (unsent.directory / "reports" / name).read_bytes()
+    (message,) = mails(unsent, "link@northwind.example")
+    link = f"https://reports.northwind.example/kms/{name}"
+    assert f"Report: {link}" in message.get_body(("plain",)).get_content().splitlines()  # type: ignore[union-attr]
+
+    shutil.rmtree(unsent.directory / "public")
+    (unsent.directory / "public").write_text("a file")
+    unsent.change(mail={"recipients": ["nolink@northwind.example"]})
+    done = unsent.run("mail")
+    assert done.returncode == 4
+    assert "correct report.publish" in done.stderr
+    (message,) = mails(unsent, "nolink@northwind.example")
+    assert link not in message.as_string()
+
+
+def test_a_dry_run_writes_nothing(unsent: Installation) -> None:
+    """--dry-run lists who gets what, and changes no file: neither reports, ledger nor published copies."""
+    unsent.change(
+        mail={"recipients": ["once@northwind.example", "dry@northwind.example"]}, report={"publish": "public"}
+    )
+    shutil.rmtree(unsent.directory / "reports")
+    done = unsent.run("mail", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    first, second = done.stdout.splitlines()
+    assert first.startswith("delivery: once@northwind.example: it was sent (")
+    assert second.startswith("delivery: dry@northwind.example gets “[kmsledger] KMS ledger: ")
+    assert "with kmsledger-overview-run1.html (" in second
+    assert mails(unsent, "dry@northwind.example") == []
+    assert not (unsent.directory / "reports").exists()
+    assert not (unsent.directory / "public").exists()
+
+
+def test_an_unknown_recipient_stops_the_command_before_it_writes(unsent: Installation) -> None:
+    """--to with a name that is not in the settings is a usage error: no report is written."""
+    shutil.rmtree(unsent.directory / "reports")
+    done = unsent.run("mail", "--to", "eve@evil.example")
+    assert done.returncode == 2
+    assert "eve@evil.example is no recipient in the settings: choose from once@northwind.example" in done.stderr
+    assert not (unsent.directory / "reports").exists()

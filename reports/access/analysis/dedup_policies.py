@@ -66,10 +66,10 @@ def find_pending(connection: Connection, organization: Organization, watermark: 
 
     Leaves the analysis of each key in temporary tables, for :func:`assign_analyses`.
     """
-    _insert_policies(connection, watermark)
+    policies = _Policies(connection)
+    _insert_policies(connection, watermark, policies)
     _collect_versions(connection, watermark)
     pending = PendingAnalyses()
-    policies = _Policies(connection)
     shared, single = [], []
     for row in connection.execute(text(_distinct(connection))).mappings():
         arn = f"{row['head']}:kms::{row['account_id']}:key/-"
@@ -114,9 +114,9 @@ class _Policies:
             self._texts = {bytes(digest): received for digest, received in self._connection.execute(text(query))}
         return self._texts[policy_hash]
 
-    def policy(self, policy_hash: bytes) -> Policy:
+    def policy(self, policy_hash: bytes, received: str | None = None) -> Policy:
         if policy_hash not in self._parsed:
-            self._parsed[policy_hash] = parse(self.text(policy_hash))
+            self._parsed[policy_hash] = parse(self.text(policy_hash) if received is None else received)
         return self._parsed[policy_hash]
 
 
@@ -152,7 +152,7 @@ WHERE p.valid_to IS NULL
 """
 
 
-def _insert_policies(connection: Connection, watermark: Watermark) -> None:
+def _insert_policies(connection: Connection, watermark: Watermark, policies: _Policies) -> None:
     """Insert the inputs and the deny scope of new policies into access_policy."""
     query = (
         "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
@@ -161,7 +161,7 @@ def _insert_policies(connection: Connection, watermark: Watermark) -> None:
     )
     rows = []
     for digest, received in connection.execute(text(query), {"after": watermark.policy}):
-        policy = parse(received)
+        policy = policies.policy(bytes(digest), received)
         inputs = " ".join(context_inputs(policy))
         rows.append({"policy_hash": bytes(digest), "context_inputs": inputs, "deny_scope": deny_scope(policy).value})
     if rows:

@@ -250,7 +250,6 @@ def _relation(principal: Principal | None, owner: str, organization: Organizatio
     return relation(principal.account, owner, organization)
 
 
-@lru_cache(maxsize=65_536)
 def _named(written: str) -> Principal:
     return classify(Named("AWS", written))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from typing import Any
 
@@ -45,6 +46,7 @@ class Principal:
     organization: str | None = None
 
 
+@lru_cache(maxsize=65_536)
 def classify(named: Named) -> Principal:
     """Classify a named principal. A bare account id equals the account's root; a wildcard inside a name is unknown."""
     value = named.value

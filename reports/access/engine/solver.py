@@ -109,6 +109,7 @@ class SearchResult:
     identity: Identity | None = None
 
 
+_GRANTED = SearchResult(answer=True, context={})
 _DENIED = SearchResult(answer=False, context={})
 _TOO_MANY = SearchResult(answer=None, context={}, reason="too many condition values to try all combinations")
 _VARIABLES = SearchResult(answer=None, context={}, reason="a condition compares the caller with a policy variable")
@@ -158,6 +159,9 @@ def search(allow: tuple[Element, ...], denies: Denies, call: Call) -> SearchResu
 
 def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterator[SearchResult]:
     """Yield a result for each identity that succeeds, special ones last, then one that is unknown; without any, the denial."""
+    if not allow and not denies and call.caller.origin is not Origin.STRANGER:
+        yield _GRANTED
+        return
     elements = [*allow, *(element for rule, _ in denies for element in rule.elements)]
     keys = {
         key
@@ -236,7 +240,7 @@ def _undecided(elements: tuple[Element, ...], values: Context) -> tuple[Element,
 def _search_context(allow: tuple[Element, ...], against: Against, call: Call, caller: Context) -> SearchResult:
     """Search for a context of one identity, of which ``caller`` are the relevant keys."""
     if not allow and not against:
-        return SearchResult(answer=True, context={})
+        return _GRANTED
     order = _order((allow, *(elements for elements, _ in against)))
     last = {key: index for index, key in enumerate(order)}
     constants = call.candidates.constants | caller

@@ -1,6 +1,6 @@
 -- The key figures of the summary, in one row.
 SELECT
-    a.*, k.*, l.*, g.*, p.*, u.*, c.*
+    a.*, k.*, l.*, g.*, p.*, u.*, r.*, x.*, c.*
 FROM
     (
         SELECT
@@ -25,10 +25,6 @@ FROM
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND freshness = 'stale') AS customer_stale,
             count(*) FILTER (WHERE manager = 'AWS' AND freshness = 'stale') AS aws_stale,
             count(*) FILTER (WHERE manager = 'CUSTOMER' AND state = 'Enabled') AS customer_enabled,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation_status = 'enabled') AS rotation_on,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation_status = 'disabled') AS rotation_off,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation_status = 'not_applicable') AS rotation_not_applicable,
-            count(*) FILTER (WHERE manager = 'CUSTOMER' AND rotation_status IS NULL) AS rotation_unknown,
             count(*) FILTER (WHERE manager IS DISTINCT FROM 'AWS' AND NOT policy_known) AS policies_unknown,
             count(*) FILTER (WHERE manager IS DISTINCT FROM 'AWS' AND grants IS NULL) AS grants_unknown
         FROM keys
@@ -48,6 +44,18 @@ FROM
             count(*) FILTER (WHERE key_class IN ('unknown', 'not_crawled')) AS references_unknown
         FROM resource_keys
     ) AS u,
+    (
+        SELECT
+            count(DISTINCT f.resource_arn) FILTER (WHERE f.status = 'fail') AS keys_at_risk,
+            count(DISTINCT f.resource_arn) FILTER (WHERE f.status = 'unknown') AS keys_at_risk_unknown,
+            count(DISTINCT d.resource_arn) FILTER (WHERE f.status = 'fail') AS resources_at_risk
+        FROM findings_history AS f
+        LEFT JOIN resource_keys AS d ON d.key_arn = f.resource_arn
+        WHERE f.rule_id = $risk_rule AND internal.known(f.valid_from, f.valid_to, internal.view_run())
+    ) AS r,
+    (
+        SELECT count(DISTINCT key_arn) AS access_unknown FROM effective_access WHERE path <> 'iam' AND access = 'unknown'
+    ) AS x,
     (
         SELECT
             count(*) AS changes,

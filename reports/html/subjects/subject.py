@@ -15,11 +15,11 @@ from typing import Final
 
 import duckdb
 
+from models.safe_text import printable
 from reports.mart import view_loader
 from reports.mart.connection import CATALOG, fetch_one
 from reports.mart.errors import QueryError
 from reports.mart.internal_schema import create_schema
-from reports.mart.result_writers import printable
 
 OWN_CATALOG: Final = "memory"
 """The catalog in memory that each connection has."""
@@ -51,6 +51,7 @@ _DERIVED: Final = {
         WHERE key_arn IN (SELECT key_arn FROM {OWN}keys UNION SELECT key_arn FROM {OWN}resource_keys)
         """,
     "internal.unknown_access": f"SELECT DISTINCT key_arn FROM {CATALOG}.internal.access_paths WHERE access = 'unknown'",
+    "internal.access_paths": f"SELECT key_arn, access FROM {CATALOG}.internal.access_paths SEMI JOIN {OWN}keys USING (key_arn)",
     "internal.key_unknowns": f"FROM {CATALOG}.internal.key_unknowns SEMI JOIN {OWN}keys USING (key_arn)",
     "internal.pending_deletions": f"FROM {CATALOG}.internal.pending_deletions SEMI JOIN {OWN}keys USING (key_arn)",
 }

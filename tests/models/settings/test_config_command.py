@@ -22,7 +22,12 @@ from reports.vendors.profile import Severity
 from tests.models.settings.settings_writer import MAIL
 
 ROOT = Path(__file__).parents[3]
-EXAMPLE_ENV = {"KMSLEDGER_EXTERNAL_ID": "of-the-example", "KMSLEDGER_MAIL_PASSWORD": "of-the-example"}
+EXAMPLE_ENV = {
+    "KMSLEDGER_EXTERNAL_ID": "of-the-example",
+    "KMSLEDGER_MAIL_PASSWORD": "of-the-example",
+    "KMSLEDGER_CHAT_URL": "json://localhost",
+    "KMSLEDGER_WEBHOOK_SECRET": "whsec_b2YtdGhlLWV4YW1wbGUtb2YtdGhlLWV4YW1wbGU=",
+}
 
 
 def groups(model: type[BaseModel] = Settings) -> set[type[BaseModel]]:
@@ -57,10 +62,12 @@ def test_the_example_is_valid_and_has_the_defaults(tmp_path: Path) -> None:
     assert plain.mail
     assert made.known_external_parties
     assert made.owners
+    assert made.webhooks
+    assert made.chat
     own = {"host", "username", "password", "sender", "recipients"}
     assert made.mail.model_dump(exclude=own) == plain.mail.model_dump(exclude=own)
     assert made.role.model_dump(exclude={"external_id"}) == plain.role.model_dump(exclude={"external_id"})
-    apart = {"mail", "known_external_parties", "owners", "role"}
+    apart = {"mail", "webhooks", "chat", "known_external_parties", "owners", "role"}
     assert made.model_dump(exclude=apart) == plain.model_dump(exclude=apart)
 
 

@@ -30,6 +30,7 @@ def read(tmp_path: Path) -> Writer:
     return Writer(tmp_path)
 
 
+WEBHOOK_SECRET = "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="
 TEN_MISTAKES = """\
 database: mysql://ledger:hunter2@db/kms
 aws:
@@ -160,6 +161,8 @@ def test_the_role_is_a_name(read: Writer) -> None:
         ("rules: {fail_on: urgent}", "'critical', 'high', 'medium', 'low', 'info' or 'never'"),
         ("report: {list_limit: 9}", "from 10 to 100000 (rows)"),
         ('report: {title: "a\\nb"}', "a text on one line"),
+        ("report: {time_zone: Mars/Olympus}", "the name of a time zone such as Europe/Berlin"),
+        ("report: {time_zone: /etc/localtime}", "the name of a time zone such as Europe/Berlin"),
         ("report: {directory: ~/x}", "write ${HOME} instead"),
         ("aws: {endpoint_url: localhost:4566}", "a URL such as"),
         ("aws: {endpoints: {kms: 'https://u:hunter2@h'}}", "without user name and password"),
@@ -188,6 +191,17 @@ def test_the_role_is_a_name(read: Writer) -> None:
         (MAIL.replace("a@example.org", "KMS <a@example.org>") + "}", "write the address alone"),
         (MAIL.replace("b@", "b@example.org, B@") + "}", "each recipient once"),
         ("mail: {host: h, sender: a@example.org}", "a value; this setting has no default"),
+        (f"{MAIL}, ses: {{region: eu-west-1}}}}", "either host (SMTP) or ses (Amazon SES)"),
+        (MAIL.replace("host: h.example, ", "") + "}", "either host (SMTP) or ses (Amazon SES)"),
+        (MAIL.replace("host: h.example", "ses: {region: eu-west1}") + "}", 'did you mean "eu-west-1"?'),
+        (f"webhooks: [{{name: a b, url: 'https://h/', secret: {WEBHOOK_SECRET}}}]", "1 to 60 letters, digits or"),
+        (f"webhooks: [{{name: a, url: 'http://h.example/hunter2', secret: {WEBHOOK_SECRET}}}]", "an https:// URL"),
+        (f"webhooks: [{{name: a, url: 'https://h/ü-hunter2', secret: {WEBHOOK_SECRET}}}]", "an https:// URL in ASCII"),
+        ("webhooks: [{name: a, url: 'https://h/hunter2', secret: hunter2}]", "whsec_ followed by 24 to 64 random bytes"),
+        ("webhooks: [{name: a, url: 'https://h/', secret: whsec_hunter2}]", "whsec_ followed by 24 to 64 random bytes"),
+        ("chat: [&c {name: a, url: 'slack://hunter2'}, *c]", "each chat once"),
+        ('chat: [{name: a, url: "slack://hunter2\\n"}]', "a text on one line that is not empty"),
+        (f"webhooks: [&w {{name: a, url: 'https://h/', secret: {WEBHOOK_SECRET}}}, *w]", "each webhook once"),
     ],
 )  # fmt: skip
 def test_an_invalid_value_gets_the_expected_form(read: Writer, line: str, expected: str) -> None:
@@ -209,6 +223,7 @@ def test_an_invalid_value_gets_the_expected_form(read: Writer, line: str, expect
         ("crawl: {last_use: {minutes: 3}}", "crawl.last_use.minutes", "max_minutes"),
         ("role: {duration: 900}", "role.duration", "session_duration"),
         ("parties: []", "parties", "known_external_parties"),
+        (f"{MAIL}, attach_report: true}}", "mail.attach_report", "attachment"),
     ],
 )
 def test_a_renamed_setting_is_reported_with_its_current_name(read: Writer, line: str, key: str, current: str) -> None:
@@ -267,11 +282,15 @@ def test_secrets_are_in_no_representation(read: Writer) -> None:
     """Neither repr nor str of the settings, a group or an error shows a secret."""
     made = read(
         "database: 'postgresql://ledger:hunter2@db/kms?sslpassword=hunter2'\nrole: {external_id: hunter2}\n"
-        f"{MAIL}, username: u, password: hunter2}}"
+        f"{MAIL}, username: u, password: hunter2}}\n"
+        f"webhooks: [{{name: a, url: 'https://h.example/hunter2', secret: {WEBHOOK_SECRET}}}]\n"
+        "chat: [{name: a, url: 'slack://hunter2'}]"
     )
     assert made.role.external_id
     assert made.role.external_id.get_secret_value() == "hunter2"
-    assert "hunter2" not in f"{made!r} {made} {made.role!r} {made.mail!r} {list(made.summary())}"
+    shown = f"{made!r} {made} {made.role!r} {made.mail!r} {made.webhooks!r} {made.chat!r} {list(made.summary())}"
+    assert "hunter2" not in shown
+    assert WEBHOOK_SECRET not in shown
     with pytest.raises(ValidationError) as caught:
         Settings.model_validate({"database": "x:hunter2@", "role": {"external_id": "hunter2 "}})
     assert "hunter2" not in str(caught.value)

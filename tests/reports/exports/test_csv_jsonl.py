@@ -45,11 +45,12 @@ def test_jsonl_is_what_was_found(everything: list[FindingRecord], run_info: RunI
 
 
 def test_csv_is_defused(everything: list[FindingRecord], run_info: RunInfo) -> None:
-    """A name that is a formula becomes text; account ids stay text."""
+    """A name that is a formula becomes text, and control characters become escapes; account ids stay text."""
     out = io.StringIO()
     assert csv_jsonl.csv(out, run_info, everything) == len(everything)
     rows = list(csv.DictReader(io.StringIO(out.getvalue())))
-    assert {f"'{HOSTILE}"} == {row["owner"] for row in rows if row["account_id"] == "111122223333"}
+    shown = HOSTILE.encode("ascii", "backslashreplace").decode()
+    assert {f"'{shown}"} == {row["owner"] for row in rows if row["account_id"] == "111122223333"}
     assert not [value for row in rows for value in row.values() if value.startswith(("=", "+", "-", "@", "\t", "\r"))]
     assert '"111122223333"' in out.getvalue()
 

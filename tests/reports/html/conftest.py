@@ -13,6 +13,7 @@ from models.settings import Settings
 from reports.html.registry import find, write
 from reports.mart.connection import connect
 from reports.pipeline import refresh
+from tests.made_once import made_once
 from tests.reports.html.page import Node, read
 from tests.reports.ledger_builder import LedgerBuilder
 from tests.reports.mart_schema import offer_schema
@@ -42,17 +43,20 @@ def make_settings(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Settings whose files are in a directory of their own."""
 
     def make(**values: Any) -> Settings:
-        base = tmp_path_factory.mktemp("report")
-        parties = [{"name": "Vendor <b>Inc</b>", "accounts": [VENDOR]}]
-        report = {"directory": "out", "mart": "mart.duckdb", **values.pop("report", {})}
-        made = Settings.model_validate(
-            {"database": "sqlite:///ledger.db", "known_external_parties": parties, "report": report, **values},
-            context={"base": str(base)},
-        )
+        made = _settings_in(tmp_path_factory.mktemp("report"), **values)
         offer_schema(made.report.mart)
         return made
 
     return make
+
+
+def _settings_in(folder: Path, **values: Any) -> Settings:
+    parties = [{"name": "Vendor <b>Inc</b>", "accounts": [VENDOR]}]
+    report = {"directory": "out", "mart": "mart.duckdb", **values.pop("report", {})}
+    return Settings.model_validate(
+        {"database": "sqlite:///ledger.db", "known_external_parties": parties, "report": report, **values},
+        context={"base": str(folder)},
+    )
 
 
 TEAM = "../Team {} <b>'?\"</b>"
@@ -65,9 +69,18 @@ def world_of(settings: Settings) -> LedgerBuilder:
 
 
 @pytest.fixture(scope="session")
-def settings(make_settings: Make) -> Settings:
-    """Settings of the sample organization after three runs, with its mart built; some names are hostile."""
-    made = make_settings(owners=OWNERS)
+def settings(shared_directory: Path) -> Settings:
+    """Settings of the sample organization after three runs, with its mart built; some names are hostile.
+
+    All processes of the test run share the ledger and the mart: do not write to them.
+    """
+    return _settings_in(made_once(shared_directory / "hostile-sample", _make_hostile_sample), owners=OWNERS)
+
+
+def _make_hostile_sample(folder: Path) -> None:
+    folder.mkdir()
+    made = _settings_in(folder, owners=OWNERS)
+    offer_schema(made.report.mart)
     world = world_of(made)
     hostile = world.key(SHOP, IRELAND, "00000000-0000-4000-8000-0000000000aa", description=LONG)
     world.alias(INJECTED, hostile)
@@ -84,7 +97,6 @@ def settings(make_settings: Make) -> Settings:
     third_run(world)
     world.crawl()
     refresh(made)
-    return made
 
 
 @pytest.fixture
@@ -104,9 +116,9 @@ def report_of(
 
 
 @pytest.fixture(scope="session")
-def path(settings: Settings) -> Path:
+def path(settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample organization's report."""
-    return report_of(settings)
+    return report_of(settings, tmp_path_factory.mktemp("out"))
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,15 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from models.settings import Settings
+from reports.html.registry import REPORTS
 from reports.html.tables import packed
 from tests.reports.html.conftest import INVOICES, report_of
 from tests.reports.html.page import Node, read
@@ -82,7 +84,7 @@ def trap() -> Iterator[Trap]:
     made.close()
 
 
-Open = Callable[[Path, str], Node]
+Open = Callable[..., Node]
 
 
 @pytest.fixture
@@ -91,11 +93,12 @@ def browse(trap: Trap, tmp_path: Path) -> Open:
     chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert chromium, "these tests need chromium; KMSLEDGER_NO_BROWSER=1 runs the others"
 
-    def browse(path: Path, fragment: str = "") -> Node:
+    def browse(path: Path, fragment: str = "", *flags: str) -> Node:
         profile = f"--user-data-dir={tmp_path / 'profile'}"
         command = [
             chromium,
             *FLAGS,
+            *flags,
             profile,
             f"--proxy-server=http://{trap.address}",
             "--dump-dom",
@@ -141,6 +144,17 @@ REACHABLE = """<script>addEventListener("load", () => setTimeout(() => {
 }, 300))</script></body>"""
 
 
+AXE = """<script>AXE</script><script>addEventListener("load", () => setTimeout(async () => {
+  for (const details of document.querySelectorAll("details")) details.open = true;
+  const rule = RULE;
+  const { passes, violations } = await axe.run({ resultTypes: ["violations"], ...(rule && { runOnly: [rule] }) });
+  const found = violations.flatMap(({ id, nodes }) => nodes.slice(0, 3).map(({ html }) => `${id}: ${html.slice(0, 200)}`));
+  const dark = matchMedia("(prefers-color-scheme: dark)").matches;
+  parent.postMessage({ width: innerWidth, dark, passed: passes.map(({ id }) => id), found }, "*");
+}, 300))</script></body>"""
+SCHEMES = {"light": "--blink-settings=preferredColorScheme=1", "dark": "--blink-settings=preferredColorScheme=0"}
+
+
 def with_script(path: Path, to: Path, script: str) -> Path:
     """Write a copy of a report with a script at its end; the report's content policy would block it."""
     html = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", path.read_text(encoding="utf-8"))
@@ -149,14 +163,16 @@ def with_script(path: Path, to: Path, script: str) -> Path:
     return to
 
 
-def at_widths(browse: Open, path: Path, folder: Path, script: str) -> dict[int, dict[str, Any]]:
-    """The messages of a script in the page, in frames of all widths; the page's policy would block the script."""
+def at_widths(
+    browse: Open, path: Path, folder: Path, script: str, *flags: str, widths: Sequence[int] = WIDTHS
+) -> dict[int, dict[str, Any]]:
+    """The messages of a script in the page, in frames of these widths; the page's policy would block the script."""
     with_script(path, folder / "page.html", script)
     frames = "".join(
-        f'<iframe src="page.html" width="{width}" height="900" frameborder="0"></iframe>' for width in WIDTHS
+        f'<iframe src="page.html" width="{width}" height="900" frameborder="0"></iframe>' for width in widths
     )
     (folder / "widths.html").write_text(HARNESS % frames, encoding="utf-8")
-    results = json.loads(browse(folder / "widths.html", "").one("pre", id="result").text)
+    results = json.loads(browse(folder / "widths.html", "", *flags).one("pre", id="result").text)
     return {result["width"]: result for result in results}
 
 
@@ -213,6 +229,43 @@ def test_every_column_can_be_reached(
     assert all(result["tables"] > 0 for result in found.values())
     assert {width: result["clipped"] for width, result in found.items() if result["clipped"]} == {}
     assert [width for width, result in found.items() if result["wide"]] == []
+
+
+def axe(rule: str = "null") -> str:
+    """A script that runs axe-core in the page, for `at_widths`: all rules, or only one (a JavaScript text)."""
+    text = resources.files("axe_core_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    assert "</script" not in text
+    return AXE.replace("RULE", rule, 1).replace("AXE", text, 1)
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize(
+    ("name", "subject"),
+    [
+        *((report.name, None) for report in REPORTS),
+        *(("changes", None), ("account", SHOP), ("vendor", "Vendor <b>Inc</b>"), ("key", INVOICES)),
+    ],
+)
+def test_nobody_is_excluded(browse: Open, settings: Settings, tmp_path: Path, name: str, subject: str | None) -> None:
+    """axe-core finds no violation in any report, on a desktop and a phone, with all details open; nor weak colors in the dark."""
+    few = settings.report.model_copy(update={"list_limit": 10, "findings_limit": 2})  # axe needs seconds for many rows
+    path = report_of(settings.model_copy(update={"report": few}), tmp_path / "out", name, subject)
+    found = at_widths(browse, path, tmp_path, axe(), SCHEMES["light"], widths=(1280, 390))
+    found[0] = at_widths(browse, path, tmp_path, axe("'color-contrast'"), SCHEMES["dark"], widths=(1280,))[1280]
+    assert {width: result["found"] for width, result in found.items()} == {1280: [], 390: [], 0: []}
+    assert {width: result["dark"] for width, result in found.items()} == {1280: False, 390: False, 0: True}
+    assert all("color-contrast" in result["passed"] for result in found.values())
+    assert {"label", "button-name", "table-duplicate-name"} <= {*found[390]["passed"]}
+
+
+@pytest.mark.deep
+def test_axe_would_find_a_violation(browse: Open, tmp_path: Path) -> None:
+    """axe-core reports an image without a text, so the test above is conclusive."""
+    bare = tmp_path / "bare.html"
+    head = "<!DOCTYPE html><html lang='en'><head><title>t</title></head>"
+    bare.write_text(f"{head}<body><main><h1>t</h1><img src='data:,'></main></body></html>", encoding="utf-8")
+    (result,) = at_widths(browse, bare, tmp_path, axe(), widths=(390,)).values()
+    assert [violation.split(":")[0] for violation in result["found"]] == ["image-alt"]
 
 
 def test_the_trap_would_catch_a_request(browse: Open, tmp_path: Path, trap: Trap) -> None:

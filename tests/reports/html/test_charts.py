@@ -1,7 +1,8 @@
-"""The bars, and the contrast of text."""
+"""The charts and bars, and the contrast of text."""
 
 from __future__ import annotations
 
+import itertools
 import re
 from importlib import resources
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from reports.html.charts import bars, line
 from reports.html.tables import bar
 
 COUNTS = st.lists(st.integers(0, 10_000_000), max_size=8)
@@ -25,6 +27,48 @@ def test_a_bar_shows_all_that_exists(counts: list[int]) -> None:
     assert [text for text in re.findall(r">([\d,]*)</i>", html) if text] == [
         f"{count:,}" for _, count in present if count * 100 > sum(counts) * 9
     ]
+
+
+COLUMN = re.compile(r"M(\d+) ([\d.]+)h.85v([\d.]+)h-.85z")
+
+
+@given(
+    st.lists(st.none() | st.lists(st.integers(0, 10**7), min_size=3, max_size=3), max_size=40), st.integers(0, 10**8)
+)
+def test_columns_fit(points: list[list[int] | None], highest: int) -> None:
+    """Each known run has a column in its place; nonzero counts are visible and stacked; an unknown run has no mark at all."""
+    chart = bars(points, least=3, highest=highest)
+    assert chart.width == max(14, len(points))
+    columns: dict[int, list[tuple[float, float]]] = {}
+    for number, path in enumerate(chart.parts):
+        drawn = {int(left): (float(top), float(height)) for left, top, height in COLUMN.findall(path)}
+        assert set(drawn) == {at for at, counts in enumerate(points) if counts and counts[number]}
+        for left, column in drawn.items():
+            columns.setdefault(left, []).append(column)
+    for parts in columns.values():
+        assert parts[0][0] + parts[0][1] == pytest.approx(98, abs=0.02)
+        assert all(height >= 3 for _, height in parts)
+        assert all(
+            above[0] + above[1] == pytest.approx(below[0], abs=0.02) for below, above in itertools.pairwise(parts)
+        )
+        assert parts[-1][0] >= -0.02
+    zeros = {int(left) for left, _, _ in COLUMN.findall(chart.zeros)}
+    assert zeros == {at for at, counts in enumerate(points) if counts is not None and not any(counts)}
+
+
+@given(st.lists(st.none() | st.integers(0, 10**7), max_size=40))
+def test_a_line_is_interrupted_where_a_value_is_unknown(values: list[int | None]) -> None:
+    """Each known value is a point within the chart, higher values are higher, and unknown values interrupt the line."""
+    drawn = line(values)
+    parts = drawn.path.split("M")[1:]
+    groups = [len(list(group)) for known, group in itertools.groupby(values, lambda value: value is not None) if known]
+    assert [part.count("L") + 1 for part in parts] == groups
+    heights = [float(point.split()[1].removesuffix("h0")) for part in parts for point in part.split("L")]
+    known = [value for value in values if value is not None]
+    assert all(0 <= height <= 100 for height in heights)
+    for (low, below), (high, above) in itertools.pairwise(sorted(zip(known, heights, strict=True))):
+        assert (above <= below) if high >= low else False
+    assert drawn.end.startswith("M" + parts[-1].split("L")[-1].removesuffix("h0") if parts else "")
 
 
 def _luminance(colour: str) -> float:

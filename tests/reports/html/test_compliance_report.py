@@ -11,7 +11,6 @@ from urllib.parse import parse_qs
 import pytest
 
 from models.settings import Settings
-from reports.html.charts import columns
 from reports.html.compliance_report import LISTED
 from reports.html.labels import CONTROL_STATES as STATES
 from reports.html.summary import summary
@@ -302,13 +301,3 @@ def test_the_limit_applies_per_rule_and_status(evaluated: Settings, tmp_path: Pa
     ((total,),) = query_rows(evaluated, "SELECT count(*) FROM findings WHERE status IN ('fail', 'unknown', 'waived')")
     notes = [note.text for note in page.one("section", id="findings").all("p", class_="cut")]
     assert any(f"{int(str(total)) - len(rows):,} of {total:,} findings are not in this file" in note for note in notes)
-
-
-def test_the_columns_of_a_trend_fit() -> None:
-    """Each run has a column, in order; the highest column fits; nonzero counts are visible."""
-    counts = ((1_000_000, 1), (0, 0), (3, 1_000_000))
-    shown = columns([{"fail": fail, "unknown": unknown} for fail, unknown in counts])
-    assert [column.left for column in shown] == [0, 7.14, 14.29]
-    assert all(column.fail + column.unknown <= 98 for column in shown)
-    assert shown[0].unknown >= 8
-    assert shown[1].fail == shown[1].unknown == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import shlex
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 from models.settings import Settings
 from reports.html.labels import CLASSES
+from reports.html.overview_report import OverviewReport
+from reports.html.query_runner import Source
+from reports.html.situations import COMMAND
 from reports.mart.connection import connect
 from reports.pipeline import refresh
 from tests.reports.html.conftest import INJECTED, LONG, Make, report_of, world_of
@@ -29,6 +33,12 @@ def tile(page: Node, label: str) -> tuple[int, list[str]]:
     return number(found.one("dd", class_="big").text), [line.text for line in found.all("dd", class_="sub")]
 
 
+def figure(page: Node, label: str) -> Node:
+    """A figure of the summary."""
+    (found,) = [one for one in page.all("a", class_="figure") if one.one("span", class_="label").text == label]
+    return found
+
+
 def row_with(rows: list[Row], text: str) -> Row:
     (found,) = [row for row in rows if text in row.text]
     return found
@@ -44,9 +54,16 @@ def test_the_figures_agree_with_the_tables(page: Node, mart: duckdb.DuckDBPyConn
     customer = [row for row in keys if row["manager"] == "CUSTOMER"]
     assert tile(page, "Customer managed keys")[0] == len(customer)
     assert tile(page, "AWS managed keys") == (len(keys) - len(customer), ["policies of 1 not requested"])
-    assert tile(page, "Changes since the last run")[0] == len(page.rows("changes")) == 5
     failed = [row for row in page.data("findings") if row["status"] == "fail"]
-    assert tile(page, "Findings that fail")[0] == len(failed) == sum(row["fail"] for row in page.data("rules"))
+    assert len(failed) == sum(row["fail"] for row in page.data("rules"))
+    severe = [row for row in failed if row["severity"] in {"critical", "high"}]
+    assert number(figure(page, "Open critical and high findings").one("span", class_="big").text) == len(severe)
+    parties = page.data("external_access")
+    assert number(figure(page, "Parties with access").one("span", class_="big").text) == len(parties) > 0
+    at_risk = [row for row in failed if row["rule_id"] == "key-unusable-in-use"]
+    assert number(figure(page, "Keys at risk").one("span", class_="big").text) == len(at_risk)
+    assert "4 of 7 account-regions read completely" in figure(page, "Coverage").text
+    assert f"Changes {len(page.rows('changes'))}" in page.one("nav").text
     resources, lines = tile(page, "Resources that can use keys")
     uses = len(page.data("references"))
     assert f"{uses} references to keys" in lines
@@ -84,6 +101,56 @@ def test_the_shares_of_a_service_are_those_of_its_table(page: Node) -> None:
 
 def counts_of(cells: list[Node]) -> int:
     return number(cells[-1].text)
+
+
+def test_each_chart_has_its_values_in_words(page: Node) -> None:
+    """An SVG has a label, or is hidden from screen readers; the numbers of the large charts are in a table."""
+    charts = list(page.all("svg"))
+    assert len(charts) > 10
+    for chart in charts:
+        assert chart.attributes.get("aria-label") or chart.attributes.get("aria-hidden") == "true"
+    spark = figure(page, "Open critical and high findings").one("svg").attributes["aria-label"]
+    assert re.fullmatch(r"critical and high, 3 runs: 2026-11-22: (\d+), highest \1; unknown in 2 of 3 runs", spark)
+    (line,) = [row for row in section(page, "trends").all("tr") if row.own("th") and row.own("th")[0].text == "3"]
+    severities = [row["severity"] for row in page.data("findings") if row["status"] == "fail"]
+    counts = [number(cell.text) for cell in line.own("td")[1:6]]
+    assert counts == [severities.count(name) for name in ("critical", "high", "medium", "low", "info")]
+
+
+def test_the_heat_map_has_the_outcomes(page: Node) -> None:
+    """An account that was not read, responses that are missing, and regions that were read, each with a sign."""
+    (heat,) = page.all("table", class_="heat")
+    cells = {row.own("th")[0].text: row.own("td") for row in heat.one("tbody").own("tr")}
+    assert [cell.text for cell in cells["Locked"]] == ["\N{EN DASH}", "✕", "\N{EN DASH}"]
+    assert [cell.attributes["title"] for cell in cells["Shop"]] == ["1 gap", "read completely", "read completely"]
+    assert [cell.text for cell in cells["Shop"]] == ["1", "✓", "✓"]
+
+
+def test_the_parties_with_access_and_what_they_reach(page: Node, mart: duckdb.DuckDBPyConnection) -> None:
+    """Each party of the view vendors has its keys and their dependents; unknown parties come first and are not agreed with."""
+    rows = {row["party"]: row for row in page.data("external_access")}
+    expected = mart.execute(
+        "SELECT party, any_value(access), count(DISTINCT key_arn) FROM vendors GROUP BY party"
+    ).fetchall()
+    assert {name: row["key_count"] for name, row in rows.items() if name != "Everyone"} == {
+        name: keys for name, _, keys in expected
+    }
+    kinds = {"vendor": "known_party", "external": "external_account"}
+    for name, access, keys in expected:
+        row = rows[name]
+        assert row["kind"] == kinds[access]
+        assert (row["agreement"] == "not_agreed") == (access == "external")
+        assert len(row["key_list"]) == keys
+        ((resources,),) = mart.execute(
+            "SELECT count(DISTINCT resource_arn) FROM resource_keys "
+            "WHERE key_arn IN (SELECT key_arn FROM vendors WHERE party = ?)",
+            [name],
+        ).fetchall()
+        counted = sum(map(int, re.findall(r"(\d+) [A-Z]", row["data"])))
+        assert counted == resources
+    assert [row["kind"] for row in page.data("external_access")] == sorted(
+        (row["kind"] for row in rows.values()), key=lambda kind: (kind == "known_party", kind)
+    )
 
 
 def test_a_denied_call_is_unknown(page: Node) -> None:
@@ -141,7 +208,7 @@ def test_what_needs_attention(page: Node) -> None:
     ):
         assert len([item for item in items if text in item]) == 1, text
     assert items[0].startswith("critical Key alias/archive/2019")
-    assert f"Needs attention today {len(items)}" in page.one("nav").text
+    assert f"Act today {len(items)}" in page.one("nav").text
 
 
 def test_every_link_leads_somewhere(page: Node) -> None:
@@ -205,6 +272,23 @@ def test_hostile_text_is_inert_and_visible(path: Path, page: Node) -> None:
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\u200e\u200f]", path.read_text(encoding="utf-8"))
 
 
+@pytest.mark.parametrize(
+    ("zone", "text"),
+    [
+        ("UTC", "2026-01-01 23:30 UTC"),
+        ("Europe/Berlin", "2026-01-01 23:30 UTC (2026-01-02 00:30 CET)"),
+        ("America/New_York", "2026-01-01 23:30 UTC (18:30 EST)"),
+    ],
+)
+def test_a_time_in_the_configured_zone(
+    mart: duckdb.DuckDBPyConnection, settings: Settings, zone: str, text: str
+) -> None:
+    """A time is in UTC, and in parentheses in the zone of the settings, with the date if that differs."""
+    report = settings.report.model_copy(update={"time_zone": zone})
+    moment = dt.datetime(2026, 1, 1, 23, 30)  # noqa: DTZ001 - as the mart has times
+    assert OverviewReport(Source(mart), settings.model_copy(update={"report": report})).clock(moment) == text
+
+
 def test_a_table_that_is_cut_says_so(settings: Settings, tmp_path: Path) -> None:
     """Above the limit, a note has the number of rows that are not in the file and the command that prints all rows."""
     report = settings.report.model_copy(update={"list_limit": 10})
@@ -216,7 +300,8 @@ def test_a_table_that_is_cut_says_so(settings: Settings, tmp_path: Path) -> None
         assert note.text.startswith(f"{total - 10} of {total} keys are not in this file, the least important.")
         commands = [code.text for note in cut.all("p", class_="cut") for code in note.all("code")]
         assert len(commands) > 3
-        for command in commands:
+        assert COMMAND in commands
+        for command in set(commands) - {COMMAND}:
             program, name, query = shlex.split(command)
             assert (program, name) == ("kmsledger", "sql")
             assert mart.execute(query).fetchall(), query
@@ -243,7 +328,8 @@ def test_a_calm_first_night(calm: Node) -> None:
     assert "Nothing: no key in use is disabled or pending deletion" in section(calm, "attention").text
     assert "This is the first run: there is nothing to compare it with." in section(calm, "changes").text
     assert "There are no gaps: every call succeeded." in section(calm, "coverage").text
-    assert "Changes since the last run" not in section(calm, "summary").text
+    assert "no earlier run to compare with" in figure(calm, "Coverage").text
+    assert figure(calm, "Act today").one("span", class_="big").text == "0"
     test_every_link_leads_somewhere(calm)
 
 

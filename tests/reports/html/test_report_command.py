@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,8 @@ def test_a_report_about_one_account(config: Path) -> None:
 
 def test_a_missing_mart_is_made(settings: Settings, config: Path) -> None:
     """With a ledger and no mart, the mart is built first."""
-    config.write_text(f"database: {settings.database}\nreport:\n  mart: fresh.duckdb\n  directory: reports\n")
+    shutil.copy(settings.database.removeprefix("sqlite:///"), config.parent / "ledger.db")
+    config.write_text("database: sqlite:///ledger.db\nreport:\n  mart: fresh.duckdb\n  directory: reports\n")
     done = CliRunner().invoke(report, ["--config", str(config)], catch_exceptions=False)
     assert done.exit_code == 0
     assert (config.parent / "fresh.duckdb").is_file()

@@ -12,7 +12,7 @@ import pytest
 
 from reports.html.query_runner import LimitedRows, Source
 from reports.html.registry import find, write
-from reports.html.situations import FIRST, Situations, situations
+from reports.html.situations import FIRST, SHOWN, Situations, situations
 from reports.html.summary import summary
 from reports.notify.message import compose
 from tests.made_once import made_once
@@ -206,17 +206,17 @@ def attention(folder: Path) -> Node:
     return read((folder / "out" / "kmsledger-overview.html").read_text(encoding="utf-8")).one("section", id="attention")
 
 
-def test_the_report_shows_ten_and_folds_the_others(
+def test_the_report_shows_five_and_folds_the_others(
     attention: Node, situation_reader: duckdb.DuckDBPyConnection
 ) -> None:
-    """Ten entries are visible; the others are one click away, and the text says how many there are."""
+    """Five entries are visible; the others are one click away, and the text says how many there are."""
     expected = situation_reader.execute(
         "SELECT situation_id FROM situations ORDER BY deadline NULLS LAST, "
         "list_position(['critical', 'high', 'medium', 'low', 'info'], severity), affected DESC, situation_id"
     ).fetchall()
     first, more = (list(entries.own("li")) for entries in attention.all("ol", class_="action-items"))
     assert [f"s-{row[0]}" for row in expected] == [item.attributes["id"] for item in (*first, *more)]
-    assert len(first) == FIRST < len(expected)
+    assert len(first) == SHOWN < len(expected)
     assert attention.one("details", id="more-situations").text.startswith(f"{len(more)} more ")
     assert attention.one("p", class_="lead").text.startswith(f"{len(expected)} situations")
 

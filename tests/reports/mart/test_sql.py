@@ -39,13 +39,21 @@ def test_csv_is_whole_and_harmless(sample_mart: Path) -> None:
     assert values.output.splitlines()[1] == '-5,"\'-5","","true","[""a""]","2026-01-02 03:04:05"'
 
 
-@pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\tx", "\rx", "\nx"])
-def test_no_text_begins_a_formula(text: str, sample_mart: Path) -> None:
-    """Each character that starts a formula in a spreadsheet is escaped, also in headings."""
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        *((text, f"'{text}") for text in ("=1", "+1", "-1", "@x", "\tx", "\nx", "=\n+1")),
+        ("\rx", "\\rx"),
+        ("a\x1b[2J\x9b\u202e\x7f", "a\\x1b[2J\\x9b\\u202e\\x7f"),
+        ("\x1b=1", "\\x1b=1"),
+        ("d\u00e9j\u00e0 vu\n\tb", "d\u00e9j\u00e0 vu\n\tb"),
+    ],
+)
+def test_no_text_begins_a_formula_or_controls_a_terminal(text: str, written: str, sample_mart: Path) -> None:
+    """Each character that starts a formula, moves the cursor or changes the direction of text is escaped, also in headings."""
     code = " || ".join(f"chr({ord(character)})" for character in text)
-    result = sql(sample_mart, "--format", "csv", f'SELECT {code} AS "=evil"')
-    assert next(csv.reader(io.StringIO(result.output))) == ["'=evil"]
-    assert f"'{text}" in result.output.replace("\n\n", "\n")
+    result = sql(sample_mart, "--format", "csv", f'SELECT {code} AS "=ev\x1bil"')
+    assert list(csv.reader(io.StringIO(result.output))) == [["'=ev\\x1bil"], [written]]
 
 
 def test_json_is_one_array(sample_mart: Path) -> None:

@@ -19,10 +19,16 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from sqlalchemy import Engine, insert
 
 from models.settings import MailSettings
+from models.store.engine import connect
+from models.tables.runs import Run, RunStatus
 
 PASSWORD = "correct horse, Würfel"
+
+RUN = 42
+"""The run of the sample report."""
 
 SettingsFactory = Callable[..., MailSettings]
 
@@ -91,6 +97,8 @@ class Post:
     transactions: int = 0
     sessions: set[int] = field(default_factory=set)
     port: int = 0
+    largest: int = 10**9
+    """The mail server rejects larger mails after DATA."""
 
     async def handle_MAIL(  # noqa: N802 - aiosmtpd finds its hooks by these names
         self, server: Any, session: Any, envelope: Any, address: str, options: list[str]
@@ -118,6 +126,8 @@ class Post:
         del session
         [recipient] = envelope.rcpt_tos
         refusal = self.at_data.get(recipient)
+        if len(envelope.content) > self.largest:
+            refusal = "552 5.3.4 message size exceeds limit"
         if refusal in {None, "abort", "silence"}:
             self.delivered.append((recipient, envelope.content))
         return await self._reply(server, refusal) or "250 2.0.0 queued"
@@ -235,3 +245,19 @@ def starttls_post(authority: Authority) -> Callable[..., AbstractContextManager[
         return run_post(post, starttls=authority.server_context(), **smtp)
 
     return start
+
+
+def add_runs(engine: Engine) -> None:
+    """Add the run of the report and the one before it."""
+    values = {"started_at": dt.datetime.now(dt.UTC), "status": str(RunStatus.COMPLETE), "version": "test"}
+    with engine.begin() as connection:
+        connection.execute(insert(Run), [{**values, "run_id": run_id} for run_id in (RUN - 1, RUN)])
+
+
+@pytest.fixture
+def folder(tmp_path: Path, sqlite_url: str) -> Path:
+    """A directory with a ledger that has the run of the sample report and the one before it."""
+    engine = connect(sqlite_url)
+    add_runs(engine)
+    engine.dispose()
+    return tmp_path

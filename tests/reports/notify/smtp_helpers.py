@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import pytest
 
 from models.settings import MailSettings
-from reports.notify.message import Summary, compose
+from reports.notify.message import Attachment, Compose, Summary, compose
 from reports.notify.sender import DeliveryError, Outcome, send
 from tests.reports.notify.conftest import PASSWORD, Post
 from tests.reports.notify.test_message import SUMMARY
@@ -21,21 +21,26 @@ def deliver(
 ) -> tuple[list[Outcome], list[Outcome]]:
     """Compose and send; return the outcomes and those passed to the callback."""
     reported: list[Outcome] = []
-    mails = [(to, compose(summary, settings, recipient=to)) for to in recipients or ("ciso@example.org",)]
-    return send(mails, settings, reported.append), reported
+    outcomes = send(recipients or ("ciso@example.org",), composer(settings, summary), settings, reported.append)
+    return outcomes, reported
+
+
+def composer(settings: MailSettings, summary: Summary = SUMMARY, *attachments: Attachment) -> Compose:
+    """A function that composes the mail for a recipient."""
+    return lambda to, limit: compose(summary, settings, recipient=to, attachments=attachments, limit=limit)
 
 
 def failure(settings: MailSettings, *recipients: str) -> DeliveryError:
     """Send, expect a DeliveryError, and check what holds for every one of them."""
     reported: list[Outcome] = []
-    mails = [(to, compose(SUMMARY, settings, recipient=to)) for to in recipients or ("ciso@example.org",)]
+    named = recipients or ("ciso@example.org",)
     with pytest.raises(DeliveryError) as caught:
-        send(mails, settings, reported.append)
+        send(named, composer(settings), settings, reported.append)
     error = caught.value
     assert error.exit_code == 4
     assert "\n" not in error.message
     assert error.message.endswith(".")
-    assert [outcome.recipient for outcome in reported] == [to for to, _ in mails]
+    assert [outcome.recipient for outcome in reported] == list(named)
     assert list(error.outcomes) == reported
     assert PASSWORD not in error.message + repr(reported)
     return error

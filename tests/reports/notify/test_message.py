@@ -4,13 +4,27 @@ import dataclasses
 import datetime as dt
 import email
 import email.policy
+import io
 import re
+import secrets
+import zipfile
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
 
-from reports.notify.message import ATTACHMENT_LIMIT, Attachment, AttentionItem, Status, Summary, clean, compose, mailbox
+from reports.notify.message import (
+    ATTACHMENT_LIMIT,
+    BODY_LIMIT,
+    Attachment,
+    AttentionItem,
+    Status,
+    Summary,
+    clean,
+    compose,
+    mailbox,
+)
+from reports.notify.trend import TrendPoint
 from tests.reports.notify.conftest import SettingsFactory
 
 ARN = "arn:aws:kms:eu-central-1:111122223333:key/mrk-1234abcd12ab34cd56ef1234567890ab"
@@ -34,6 +48,7 @@ SUMMARY = Summary(
     subject=("2 keys will be deleted within 7 days", "14 new findings"),
     all_attention="kmsledger cookbook situations",
 )
+URL = "https://reports.example.org/kms/kmsledger-overview-run42.html"
 REPORT = Attachment("report.html", "text/html", b"<p>all of it</p>", "/srv/kmsledger/report.html")
 
 
@@ -108,6 +123,98 @@ def test_html_needs_nothing_from_elsewhere(mail_settings: SettingsFactory) -> No
         assert foreign not in html.lower()
 
 
+# What Apple Mail, Gmail, Outlook, Yahoo and Samsung Email support according to caniemail.com (npm package 2.0.2, 2026-11).
+# max-width and word-break only improve what is readable without them; letter-spacing and line-height may differ a little.
+ELEMENTS = {
+    "html", "head", "meta", "title", "body", "div", "table", "tbody", "tr", "td", "h1", "h2", "p", "strong", "span", "a", "br",
+    "img",
+}  # fmt: skip
+PROPERTIES = re.compile(
+    r"(margin|padding|border|background-color|color|font|text-align|text-transform|text-decoration|vertical-align|line-height"
+    r"|letter-spacing|width|height|display)(-(top|right|bottom|left|color|collapse|family|size|weight))*|max-width|word-break"
+)
+
+
+def test_html_uses_what_mail_clients_support(mail_settings: SettingsFactory) -> None:
+    """The HTML has only elements and CSS properties of the list above, no CSS functions, and presentational tables."""
+    content = summary(report_url=URL, trend=(TrendPoint(41, 2, 0), TrendPoint(42, 1, 0)))
+    _, html = bodies(compose(content, mail_settings(), recipient="ciso@example.org"))
+    markup = re.sub(r"<!--.*?-->", "", html, flags=re.DOTALL)
+    assert set(re.findall(r"<([a-z0-9]+)", markup)) <= ELEMENTS
+    declarations = [
+        part for style in re.findall(r'style="([^"]*)"', markup) for part in style.split(";") if part.strip()
+    ]
+    assert [part for part in declarations if not PROPERTIES.fullmatch(part.partition(":")[0].strip())] == []
+    assert not re.search(r"calc\(|var\(|flex|grid|position", markup)
+    assert markup.count("<table") == markup.count('role="presentation"')
+
+
+def test_the_report_is_linked_where_it_is_published(mail_settings: SettingsFactory) -> None:
+    """With report.base_url, both bodies link the report, and the title of each entry its place in the report."""
+    item = AttentionItem("high", "text", "where", title="Key <x> is going.", anchor='k-"1')
+    message = compose(summary(report_url=URL, attention=(item,)), mail_settings(), recipient="ciso@example.org")
+    plain, html = bodies(message)
+    assert f"Report: {URL}" in plain.splitlines()
+    assert set(re.findall(r'href="([^"]*)"', html)) == {URL, f"{URL}#k-%221"}
+    assert "Key &lt;x&gt; is going.</a>" in html
+
+
+def test_the_preheader_adds_to_the_subject(mail_settings: SettingsFactory) -> None:
+    """Mail clients show the first text after the subject: the most urgent entry and the coverage, hidden in the body."""
+    message = compose(
+        summary(headline=(("Accounts read", "117 of 120"),)), mail_settings(), recipient="ciso@example.org"
+    )
+    _, html = bodies(message)
+    first = re.search(r"<body[^>]*>\s*<div([^>]*)>([^<]*)</div>", html)
+    assert first is not None
+    assert "display: none" in first[1]
+    assert first[2] == "Key that encrypts 14 resources is pending deletion · Accounts read: 117 of 120"
+
+
+def test_the_trend_is_a_picture_in_the_mail(mail_settings: SettingsFactory) -> None:
+    """The HTML shows a picture that the mail contains, both bodies have its numbers, and it is no attachment (RFC 2387)."""
+    trend = (TrendPoint(40, 1200, 3), TrendPoint(41, 0, 0), TrendPoint(42, 463, 1))
+    message = compose(summary(trend=trend), mail_settings(), recipient="ciso@example.org", attachments=(REPORT,))
+    assert [part.get_content_type() for part in message.walk()] == [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "multipart/related",
+        "text/html",
+        "image/png",
+        "text/html",
+    ]
+    assert [part.get_filename() for part in message.iter_attachments()] == ["report.html"]
+    (picture,) = (part for part in message.walk() if part.get_content_type() == "image/png")
+    _, html = bodies(message)
+    assert re.findall(r'src="([^"]*)"', html) == [f"cid:{picture['Content-ID'].strip('<>')}"]
+    sentence = "Findings from run 40 to run 42 (3 runs): 1,200 to 463 fail, 3 to 1 unknown."
+    assert 'alt="Trend of the findings"' in html
+    for text in map(flat, bodies(message)):
+        assert sentence in text
+    only = compose(summary(trend=trend[:1]), mail_settings(), recipient="ciso@example.org")
+    assert "multipart/related" not in {part.get_content_type() for part in only.walk()}, "one run has no trend"
+
+
+@pytest.mark.parametrize("length", [900, 6000])
+def test_html_is_never_clipped(mail_settings: SettingsFactory, length: int) -> None:
+    """Gmail hides what exceeds 102 KB of HTML: longer bodies have fewer entries and shortened texts, and say so."""
+    text = "ü<" * (length // 2)
+    item = AttentionItem("high", text, text, text, (f"aws kms x {text}",) * 3, text)
+    content = summary(
+        title=text, attention=(item,) * 10, attention_total=31, changes=(text,) * 10, changes_total=10, gaps=(text,) * 10,
+        gaps_total=3, new_findings=(item,) * 3, new_findings_total=3,
+    )  # fmt: skip
+    plain, html = bodies(compose(content, mail_settings(), recipient="ciso@example.org"))
+    assert len(html.encode()) <= BODY_LIMIT
+    for heading, total in (("Needs attention", 31), ("Changes since the previous run", 10), ("Gaps", 10)):
+        assert f"{heading} ({total})" in plain
+        section = plain.partition(f"{heading} (")[2].partition("\n---")[2]
+        shown = len(re.findall(r"^\* ", re.split(r"\n\n", section)[0], re.MULTILINE))
+        assert f"... and {total - shown} more in the report" in plain or shown == total
+    assert "… (shortened)" in plain or length < 1000
+
+
 def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
     """Text from AWS adds no markup, no line, no direction change and no link to either body."""
     hostile = "<img src=x onerror=alert(1)>\r\nGaps\n---\n{{ 7*7 }} \u202etxt.exe HTTPS://evil.example/login \ud800"
@@ -164,7 +271,20 @@ def test_headers_of_an_automatic_mail(mail_settings: SettingsFactory) -> None:
     assert message["To"].addresses[0].display_name == "Jörg Ä"
     assert message["Date"].datetime == now
     assert message["Auto-Submitted"] == "auto-generated"
+    assert message["List-Id"] == "kmsledger overview <overview.kmsledger.example.org>"
     assert message.as_bytes().isascii()
+
+
+def test_mails_about_a_report_are_one_thread(mail_settings: SettingsFactory) -> None:
+    """The mails of all runs refer to one Message-ID per report and recipient (RFC 5322, 3.6.4)."""
+
+    def references(run: Summary, recipient: str = "ciso@example.org") -> str:
+        return str(compose(run, mail_settings(), recipient=recipient)["References"])
+
+    first = references(SUMMARY)
+    assert re.fullmatch(r"<kmsledger\.overview\.[0-9a-f]{32}@example\.org>", first)
+    assert references(summary(run_id=43, subject=("no new finding",))) == first
+    assert len({first, references(summary(report="compliance")), references(SUMMARY, "audit@example.org")}) == 3
 
 
 def test_message_id_tells_runs_and_recipients_apart(mail_settings: SettingsFactory) -> None:
@@ -202,13 +322,31 @@ def test_subject_cannot_add_headers(mail_settings: SettingsFactory) -> None:
 
 
 def test_report_over_the_limit_is_named_instead(mail_settings: SettingsFactory) -> None:
-    """A report too big for mail servers is left out and its location named; a small one is still attached."""
-    big = Attachment("big.html", "text/html", bytes(ATTACHMENT_LIMIT * 3 // 4), "/srv/kmsledger/big.html")
+    """A report too big for mail servers, even compressed, is left out and its location named; a small one is still attached."""
+    big = Attachment("big.html", "text/html", secrets.token_bytes(ATTACHMENT_LIMIT * 3 // 4), "/srv/kmsledger/big.html")
     message = compose(SUMMARY, mail_settings(), recipient="ciso@example.org", attachments=(big, REPORT))
     assert [part.get_filename() for part in message.iter_attachments()] == ["report.html"]
     for text in map(flat, bodies(message)):
         assert "big.html is not attached" in text
         assert "It is here: /srv/kmsledger/big.html" in text
+
+
+@pytest.mark.parametrize(
+    ("attachment", "size"), [("html", ATTACHMENT_LIMIT), ("zip", 100)], ids=["too large", "configured"]
+)
+def test_report_is_compressed(mail_settings: SettingsFactory, attachment: str, size: int) -> None:
+    """A report that only fits compressed, or with attachment: zip, is a ZIP file with the report, and the body names it."""
+    content = bytes(size)
+    large = Attachment("report.html", "text/html", content, "/srv/kmsledger/report.html")
+    settings = mail_settings(attachment=attachment)
+    message = compose(SUMMARY, settings, recipient="ciso@example.org", attachments=(large,))
+    [part] = message.iter_attachments()
+    assert (part.get_filename(), part.get_content_type()) == ("report.html.zip", "application/zip")
+    with zipfile.ZipFile(io.BytesIO(part.get_content())) as archive:
+        assert archive.namelist() == ["report.html"]
+        assert archive.read("report.html") == content
+    for text in map(flat, bodies(message)):
+        assert "Attached: report.html.zip" in text
 
 
 def test_report_just_under_the_limit_is_attached_and_fits(mail_settings: SettingsFactory) -> None:
@@ -220,8 +358,8 @@ def test_report_just_under_the_limit_is_attached_and_fits(mail_settings: Setting
 
 
 def test_report_is_not_attached_when_switched_off(mail_settings: SettingsFactory) -> None:
-    """Guards mail.attach_report: false."""
-    settings = mail_settings(attach_report="false")
+    """Guards mail.attachment: none."""
+    settings = mail_settings(attachment="none")
     message = compose(SUMMARY, settings, recipient="ciso@example.org", attachments=(REPORT,))
     assert message.get_content_type() == "multipart/mixed"
     assert list(message.iter_attachments()) == []

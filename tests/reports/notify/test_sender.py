@@ -2,14 +2,15 @@
 
 import email
 import email.policy
+import secrets
 
 import pytest
 
-from reports.notify.message import compose
+from reports.notify.message import Attachment, compose
 from reports.notify.sender import Outcome, send
 from tests.reports.notify.conftest import Authority, Post, SettingsFactory, free_port, run_post, run_script
-from tests.reports.notify.smtp_helpers import EHLO, LOGIN, StartPost, deliver, failure
-from tests.reports.notify.test_message import SUMMARY
+from tests.reports.notify.smtp_helpers import EHLO, LOGIN, StartPost, composer, deliver, failure
+from tests.reports.notify.test_message import SUMMARY, flat
 
 # --- delivery --------------------------------------------------------------------------------------------------------
 
@@ -57,7 +58,7 @@ def test_lines_that_start_with_a_dot_arrive_whole(mail_settings: SettingsFactory
     message.clear_content()
     message.set_content("first\n.\n..two\nlast\n")
     with run_post() as post:
-        send([("ciso@example.org", message)], settings.model_copy(update={"port": post.port}))
+        send(["ciso@example.org"], lambda _to, _limit: message, settings.model_copy(update={"port": post.port}))
     assert post.delivered[0][1].endswith(b"first\r\n.\r\n..two\r\nlast\r\n")
 
 
@@ -80,7 +81,8 @@ def test_an_address_outside_ascii_needs_smtputf8(mail_settings: SettingsFactory,
 
 def test_no_mails_open_no_connection(mail_settings: SettingsFactory) -> None:
     """A run with nothing to send does not connect to the mail server."""
-    assert send([], mail_settings(port=free_port())) == []
+    settings = mail_settings(port=free_port())
+    assert send([], composer(settings), settings) == []
 
 
 def test_a_server_that_hangs_up_at_goodbye_changes_nothing(mail_settings: SettingsFactory) -> None:
@@ -101,9 +103,8 @@ def test_outcome_is_reported_before_the_next_mail(mail_settings: SettingsFactory
             if outcome.recipient == "b@example.org":
                 raise RuntimeError("database is gone")
 
-        mails = [(to, compose(SUMMARY, settings, recipient=to)) for to in ("a@example.org", "b@example.org", "c@x.org")]
         with pytest.raises(RuntimeError, match="database is gone"):
-            send(mails, settings, commit)
+            send(["a@example.org", "b@example.org", "c@x.org"], composer(settings), settings, commit)
     assert seen == [1, 2]
     assert len(post.delivered) == 2
 
@@ -176,14 +177,54 @@ def test_server_that_wants_a_login(mail_settings: SettingsFactory, starttls_post
 
 @pytest.mark.parametrize("limit", [5_000, None], ids=["announced", "enforced after the mail"])
 def test_message_too_big(mail_settings: SettingsFactory, limit: int | None) -> None:
-    """The error names the size limit, whether the server announces it or only enforces it."""
+    """A mail without attachments that is too large is an error that names the limit, whether announced or only enforced."""
     post = Post(at_data={} if limit else {"ciso@example.org": "552 5.3.4 message size exceeds limit"})
     with run_post(post, data_size_limit=limit):
         error = failure(mail_settings(port=post.port, security="none"))
     assert "is too large for" in error.message
-    assert "set mail.attach_report to false" in error.message
+    assert "even without attachments" in error.message
     assert error.outcomes[0].status == "failed"
     assert post.transactions == (0 if limit else 1)
+
+
+@pytest.mark.parametrize(
+    ("announced", "size", "attached"),
+    [(True, 40_000, ["report.html"]), (True, 400_000, ["report.html.zip"]), (True, 0, []), (False, 400_000, [])],
+    ids=["fits", "as ZIP file", "not even as ZIP file", "limit not announced"],
+)
+def test_attachment_that_is_too_large_for_the_server(
+    mail_settings: SettingsFactory, announced: bool, size: int, attached: list[str]
+) -> None:
+    """The mail arrives with as much of the attachment as the server takes, and says where the rest is (RFC 1870)."""
+    content = bytes(size) or secrets.token_bytes(400_000)
+    report = Attachment("report.html", "text/html", content, "/srv/kmsledger/report.html")
+    post = Post(largest=100_000)
+    with run_post(post, data_size_limit=100_000 if announced else None) as post:
+        settings = mail_settings(port=post.port, security="none")
+        outcomes = send(["ciso@example.org"], composer(settings, SUMMARY, report), settings)
+    assert [outcome.status for outcome in outcomes] == ["sent"]
+    [(_, delivered)] = post.delivered
+    parsed = email.message_from_bytes(delivered, policy=email.policy.default)
+    assert [part.get_filename() for part in parsed.iter_attachments()] == attached
+    body = parsed.get_body(("plain",))
+    assert body is not None
+    assert ("It is here: /srv/kmsledger/report.html" in flat(body.get_content())) == (not attached)
+
+
+def test_a_recipient_that_is_claimed_elsewhere_is_left_out(mail_settings: SettingsFactory) -> None:
+    """Guards two processes that deliver the same report: each recipient is claimed directly before its mail."""
+    claimed: list[str] = []
+
+    def claim(recipient: str) -> bool:
+        claimed.append(recipient)
+        return recipient != "b@example.org"
+
+    with run_post() as post:
+        settings = mail_settings(port=post.port, security="none")
+        outcomes = send(["a@example.org", "b@example.org"], composer(settings), settings, lambda _: None, claim)
+    assert [outcome.recipient for outcome in outcomes] == ["a@example.org"]
+    assert claimed == ["a@example.org", "b@example.org"]
+    assert [recipient for recipient, _ in post.delivered] == ["a@example.org"]
 
 
 # --- lost on the way -------------------------------------------------------------------------------------------------

@@ -1,0 +1,32 @@
+"""Makes text from AWS and from users safe for terminals, logs and JSON: it may move the cursor or reverse a line."""
+
+from __future__ import annotations
+
+import re
+
+_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# JSON writers escape the control characters below U+0020 only.
+_UNESCAPED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """Return text without characters that move a terminal's cursor or change its writing direction."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() or character == " " else _escaped(character) for character in text
+    )
+
+
+def printable_lines(text: str) -> str:
+    """Return text as :func:`printable` does, with its line feeds."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def escaped_json(document: str) -> str:
+    """Return a JSON document of the same value, with control and direction characters as escapes."""
+    return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+def _escaped(character: str) -> str:
+    return _ESCAPES.get(character) or character.encode("unicode_escape").decode()

@@ -1,0 +1,157 @@
+"""Sends mails through Amazon SES (API v2, SendEmail with the raw message), with the credentials of boto3's default chain.
+
+SendEmail has no idempotency token, so botocore does not retry: a request that SES may have accepted is an unknown outcome.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import boto3
+from botocore import exceptions
+from botocore.config import Config
+from botocore.parsers import ResponseParserError
+
+from models.settings import AwsSettings, MailSettings
+from reports.notify.batch import Batch
+from reports.notify.message import ATTACHMENT_LIMIT, Compose, clean, mailbox
+from reports.notify.result import DeliveryError, Outcome
+
+RETRY_DELAYS: Final = (1.0, 2.0, 4.0, 8.0)
+"""Seconds before each retry of a throttled call: an account in the sandbox may send one mail a second."""
+
+_THROTTLED: Final = frozenset({"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestThrottled"})
+_RECIPIENT: Final = frozenset({"MessageRejected", "BadRequestException"})
+_NOT_SENT: Final = (
+    exceptions.EndpointConnectionError,
+    exceptions.ConnectTimeoutError,
+    exceptions.ProxyConnectionError,
+    exceptions.SSLError,
+)
+_FIXES: Final = {
+    "AccessDeniedException": "allow ses:SendEmail and ses:SendRawEmail on the identity of mail.sender",
+    "MailFromDomainNotVerifiedException": "verify the MAIL FROM domain of mail.sender, or remove it from the identity",
+    "AccountSuspendedException": "ask AWS to let this account send mails again",
+    "SendingPausedException": "enable sending for the account and the configuration set",
+    "LimitExceededException": "raise the sending quota, or try again in 24 hours",
+    "NotFoundException": "correct mail.ses.configuration_set",
+    "ExpiredTokenException": "renew the credentials",
+    "UnrecognizedClientException": "check the credentials",
+    "InvalidClientTokenId": "check the credentials",
+    "SignatureDoesNotMatch": "check the credentials and the clock of this host",
+}
+
+
+def send(
+    recipients: Sequence[str],
+    compose: Compose,
+    settings: tuple[MailSettings, AwsSettings],
+    on_outcome: Callable[[Outcome], None] = lambda _: None,
+    claim: Callable[[str], bool] = lambda _: True,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Outcome]:
+    """Send each recipient a mail; returns one outcome each, in the same order.
+
+    Claims, reports outcomes and raises DeliveryError as `sender.send` does.
+    """
+    mail, aws = settings
+    batch = Batch(recipients, on_outcome)
+    service = f"Amazon SES in {_region(mail, aws)}"
+
+    def deliver(recipient: str) -> Outcome:
+        to = mailbox(recipient).addr_spec
+        if not to.isascii():
+            return Outcome(recipient, "rejected", f"{service} does not support addresses outside ASCII")
+        content = compose(recipient, ATTACHMENT_LIMIT).as_bytes()
+        request: dict[str, Any] = {
+            "FromEmailAddress": mailbox(mail.sender).addr_spec,
+            "Destination": {"ToAddresses": [to]},
+            "Content": {"Raw": {"Data": content}},
+        }
+        if mail.ses and mail.ses.configuration_set:
+            request["ConfigurationSetName"] = mail.ses.configuration_set
+        return _call(client, request, recipient, service, sleep)
+
+    if not recipients:
+        return []
+    try:
+        client = _client(mail, aws)
+        batch.run(deliver, claim)
+    except exceptions.NoCredentialsError:
+        batch.fail(f"there are no AWS credentials for {service}: configure those of the default chain")
+    except DeliveryError as error:
+        batch.fail(error.message)
+    except (exceptions.BotoCoreError, ValueError) as error:
+        batch.fail(f"{service} cannot be called ({clean(str(error))}): check mail.ses and the settings in `aws`")
+    if batch.none_accepted:
+        first = batch.outcomes[0]
+        batch.fail(
+            f"{service} accepted no mail ({first.recipient}: {first.detail}): verify the identity of mail.sender and, in the "
+            "sandbox, each recipient."
+        )
+    return batch.outcomes
+
+
+def _call(
+    client: Any, request: dict[str, Any], recipient: str, service: str, sleep: Callable[[float], None]
+) -> Outcome:
+    """Send one mail; a throttled call is repeated, because SES has not accepted the mail."""
+    for delay in (*RETRY_DELAYS, None):
+        try:
+            return Outcome(recipient, "sent", f"message {clean(client.send_email(**request)['MessageId'])}")
+        except exceptions.ClientError as error:
+            code = clean(str(error.response["Error"].get("Code", "")))
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            text = clean(str(error.response["Error"].get("Message", "")))[:200]
+            if code in _THROTTLED and delay is not None:
+                sleep(delay)
+                continue
+            return _rejected(recipient, service, code, status, text)
+        except _NOT_SENT as error:
+            raise DeliveryError(
+                f"{service} cannot be reached ({clean(str(error))}): check mail.ses.region, firewalls and `aws.ca_bundle`."
+            ) from error
+        except (exceptions.HTTPClientError, exceptions.IncompleteReadError, ResponseParserError) as error:
+            return Outcome(
+                recipient, "unknown", f"{service} did not answer ({clean(str(error))}): the mail may have arrived"
+            )
+    raise AssertionError("the last attempt returns its outcome")
+
+
+def _rejected(recipient: str, service: str, code: str, status: int, text: str) -> Outcome:
+    """The outcome of an error that concerns this mail only; raises DeliveryError for one that concerns all mails."""
+    reason = f"{code}: {text}" if text else code
+    if code in _THROTTLED or status == 503:
+        return Outcome(recipient, "failed", f"{service} is busy ({reason})")
+    if status >= 500:
+        return Outcome(recipient, "unknown", f"{service} failed ({reason}): the mail may have arrived")
+    if code in _RECIPIENT:
+        return Outcome(recipient, "rejected", f"{service} rejects the mail ({reason})")
+    raise DeliveryError(
+        f"{service} sends no mail ({reason}): {_FIXES.get(code, 'check mail.ses and the permissions')}."
+    )
+
+
+def _client(settings: MailSettings, aws: AwsSettings) -> Any:
+    config = Config(
+        connect_timeout=aws.connect_timeout,
+        read_timeout=settings.timeout,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        use_fips_endpoint=aws.use_fips,
+        use_dualstack_endpoint=aws.use_dualstack,
+        user_agent_extra="kmsledger",
+    )
+    session = boto3.Session(profile_name=aws.profile, region_name=_region(settings, aws))
+    return session.client(
+        "sesv2",
+        config=config,
+        endpoint_url=aws.endpoints.get("sesv2") or aws.endpoint_url,
+        verify=str(aws.ca_bundle) if aws.ca_bundle else None,
+    )
+
+
+def _region(settings: MailSettings, aws: AwsSettings) -> str:
+    return (settings.ses and settings.ses.region) or aws.region

@@ -1,0 +1,176 @@
+"""Delivers the summary of a run to a webhook: JSON over HTTPS, signed as in the specification Standard Webhooks 1.0."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import hmac
+import json
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC
+from typing import Any, Final, cast
+from urllib.parse import urlsplit
+
+import pycurl
+
+from models.settings.delivery import WebhookSettings
+from reports.notify.message import AttentionItem, Summary, clean
+from reports.notify.result import Outcome
+
+RETRY_DELAYS: Final = (1.0, 5.0, 25.0)
+"""Seconds before each retry. A receiver recognizes a repeated event by its ID, so a retry is always safe."""
+
+_REPEATED_STATUSES: Final = frozenset({408, 425, 429})
+_ANSWER_BYTES: Final = 200
+
+
+def post(
+    settings: WebhookSettings,
+    content: Summary,
+    recipient: str,
+    *,
+    resend: bool = False,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Outcome:
+    """Send the event, with retries after connection failures, 408, 425, 429 and 5xx; redirects are not followed."""
+    body = payload(content)
+    event = _event_id(content, recipient, str(time.time_ns()) if resend else "")
+    for delay in (*RETRY_DELAYS, None):
+        outcome = _attempt(settings, body, event, recipient)
+        if outcome.status != "failed" or delay is None:
+            return outcome
+        sleep(delay)
+    raise AssertionError("the last attempt returns its outcome")
+
+
+def payload(content: Summary) -> bytes:
+    """The event as JSON. Lists have their first entries and the number of all; text from AWS is unchanged."""
+    finished = content.finished_at.astimezone(UTC).isoformat()
+    data = {
+        "report": content.report,
+        "report_url": content.report_url or None,
+        "title": content.title,
+        "run_id": content.run_id,
+        "status": content.status,
+        "finished_at": finished,
+        "unchanged_since_run": content.unchanged_since,
+        "summary": content.subject,
+        "figures": dict(content.headline),
+        "trend": [asdict(point) for point in content.trend],
+        "situations": _listed(content.attention_total, [_entry(item, content) for item in content.attention]),
+        "new_findings": _listed(content.new_findings_total, [_entry(item, content) for item in content.new_findings]),
+        "status_changes": content.status_changes,
+        "changes": _listed(content.changes_total, content.changes),
+        "gaps": _listed(content.gaps_total, content.gaps),
+    }
+    return json.dumps({"type": "kmsledger.report", "timestamp": finished, "data": data}).encode()
+
+
+def signature(secret: str, event: str, timestamp: int, body: bytes) -> str:
+    """The header `webhook-signature`: HMAC-SHA256 of ID, timestamp and body with the key that the secret encodes."""
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    digest = hmac.new(key, f"{event}.{timestamp}.".encode() + body, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
+
+
+def _listed(total: int, entries: Any) -> dict[str, Any]:
+    return {"total": max(total, len(entries)), "first": entries}
+
+
+def _entry(item: AttentionItem, content: Summary) -> dict[str, Any]:
+    entry = asdict(item)
+    anchor = entry.pop("anchor")
+    return {**entry, "url": f"{content.report_url}#{anchor}" if content.report_url and anchor else None}
+
+
+def _event_id(content: Summary, recipient: str, attempt: str) -> str:
+    key = (content.report, str(content.run_id), content.finished_at.astimezone(UTC).isoformat(), recipient, attempt)
+    return f"kmsledger-{hashlib.blake2b(chr(10).join(key).encode(), digest_size=16).hexdigest()}"
+
+
+def _attempt(settings: WebhookSettings, body: bytes, event: str, recipient: str) -> Outcome:
+    """Send the request once."""
+    now = int(time.time())
+    headers = {
+        "content-type": "application/json",
+        "expect": "",
+        "webhook-id": event,
+        "webhook-timestamp": str(now),
+        "webhook-signature": signature(settings.secret.get_secret_value(), event, now, body),
+    }
+    answer = bytearray()
+
+    def keep(chunk: bytes) -> None:
+        answer.extend(chunk[: _ANSWER_BYTES - len(answer)])
+
+    with contextlib.closing(pycurl.Curl()) as handle:
+        for option, value in (
+            (pycurl.URL, settings.url),
+            (pycurl.USERAGENT, "kmsledger"),
+            (pycurl.POSTFIELDS, body),
+            (pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()]),
+            (pycurl.FOLLOWLOCATION, 0),
+            (pycurl.NOSIGNAL, 1),
+            (pycurl.TIMEOUT_MS, int(settings.timeout * 1000)),
+            (pycurl.WRITEFUNCTION, keep),
+            *_authorities(settings),
+        ):
+            handle.setopt(option, value)
+        try:
+            handle.perform()
+        except pycurl.error as error:
+            # The status decides, even if the rest of the answer never ends or its connection breaks.
+            if handle.getinfo(pycurl.RESPONSE_CODE) < 200:
+                return Outcome(recipient, "failed", _cause(settings, error))
+        code = handle.getinfo(pycurl.RESPONSE_CODE)
+        target = handle.getinfo(pycurl.REDIRECT_URL)
+    return _outcome(settings, recipient, code, target, clean(answer.decode("utf-8", "replace")))
+
+
+def _authorities(settings: WebhookSettings) -> list[tuple[int, str]]:
+    """The trusted certificate authorities: those of the settings, or those of the system as Python's TLS knows them."""
+    if settings.ca_bundle is not None:
+        return [(pycurl.CAINFO, str(settings.ca_bundle))]
+    paths = ssl.get_default_verify_paths()
+    return [(option, path) for option, path in ((pycurl.CAINFO, paths.cafile), (pycurl.CAPATH, paths.capath)) if path]
+
+
+def _outcome(settings: WebhookSettings, recipient: str, code: int, target: str | None, answer: str) -> Outcome:
+    host = server_name(settings)
+    if 200 <= code < 300:
+        return Outcome(recipient, "sent", str(code))
+    if 300 <= code < 400:
+        to = clean(urlsplit(target).hostname or "") if target else "an unknown address"
+        return Outcome(
+            recipient, "rejected", f"{host} redirects ({code}) to {to}, and redirects are not followed: correct its url"
+        )
+    if code >= 500 or code in _REPEATED_STATUSES:
+        return Outcome(
+            recipient, "failed", f"{host} failed {len(RETRY_DELAYS) + 1} times, at last with {code} {answer}".strip()
+        )
+    fix = "check its secret" if code in {401, 403} else "check its url and whether it accepts this event"
+    return Outcome(recipient, "rejected", f"{host} rejects the event ({f'{code} {answer}'.strip()}): {fix}")
+
+
+def _cause(settings: WebhookSettings, error: pycurl.error) -> str:
+    """The cause of a failed connection and the fix, in one sentence, without the address, which can contain a secret."""
+    number, text = cast("tuple[int, str]", error.args)
+    host = server_name(settings)
+    if number == pycurl.E_OPERATION_TIMEDOUT:
+        return f"{host} did not answer within {settings.timeout:g} seconds: check its url and firewalls"
+    if number in {pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY}:
+        return f"{host} could not be resolved: check its url and DNS"
+    if number == pycurl.E_COULDNT_CONNECT:
+        return f"{host} refuses the connection: check its url, whether it is running, and firewalls"
+    if number in {pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE}:
+        return f"{host} has a certificate that cannot be trusted ({clean(text)}): set its ca_bundle, or replace the certificate"
+    return f"{host} cannot be reached ({clean(text)}): check its url and firewalls"
+
+
+def server_name(settings: WebhookSettings) -> str:
+    """The receiver, as the subject of a sentence."""
+    return f"The webhook {settings.name} at {urlsplit(settings.url).hostname}"
