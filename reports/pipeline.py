@@ -15,6 +15,7 @@ import click
 from models.errors import Collected, UserError
 from models.output_file import OutputError
 from models.settings import Settings
+from models.settings.delivery import RouteSettings
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
 from reports.access.analysis.stage import analyze_access
@@ -23,6 +24,7 @@ from reports.html.registry import REPORTS, Report, find, limit, write
 from reports.html.summary import summary
 from reports.mart.build import DraftMart, MartInfo, build, mart_builder
 from reports.mart.connection import connect
+from reports.mart.errors import QueryError
 from reports.mart.extension import Extension
 from reports.mart.mart_reader import open_mart
 from reports.notify import chat, delivery
@@ -199,9 +201,9 @@ def failing(
 def deliver(
     settings: Settings, run_id: int, written: Sequence[Path], request: Request = _PENDING, *, published: bool = True
 ) -> bool:
-    """Deliver the report among the `written` files; returns whether every recipient has it now.
+    """Deliver the report among the `written` files, and those of the routes; returns whether every recipient has theirs now.
 
-    The report is linked only if it is `published`.
+    The report about the organization is linked only if it is `published`; those of routes are attached, and never published.
     """
     with connect(settings.report.mart) as mart:
         content = summary(mart, settings)
@@ -210,4 +212,32 @@ def deliver(
     base = settings.report.base_url if published else None
     url = "" if base is None else f"{base.rstrip('/')}/{name}"
     attachment = Attachment(name, "text/html", path.read_bytes(), url or str(settings.report.directory / name))
-    return delivery.deliver(replace(content, report=MAILED, report_url=url), settings, (attachment,), request)
+    content = replace(content, report=MAILED, report_url=url)
+    complete = delivery.deliver(content, settings, (attachment,), request)
+    for route in settings.mail.routes if settings.mail else ():
+        complete &= _deliver_route(route, settings, path.parent, request)
+    return complete
+
+
+def _deliver_route(route: RouteSettings, settings: Settings, directory: Path, request: Request) -> bool:
+    """Deliver the report about the subject of a route to its recipients; returns whether all of them have it now."""
+    only = request.only & frozenset(route.recipients)
+    if request.only and not only:
+        return True
+    kind, subject = ("account", route.account) if route.account else ("owner", route.owner)
+    report = find(kind, subject)
+    try:
+        path, _ = write([report], settings.report.mart, directory, settings, subject=subject)
+        with open_mart(settings.report.mart, stored=True)[0] as mart:
+            content = summary(mart, settings, limit(mart, report, subject))
+    except QueryError as error:
+        click.echo(f"kmsledger: no mail to {', '.join(route.recipients)}: {error.message}", err=True)
+        return False
+    name = path.stem.removeprefix("kmsledger-").removesuffix(f"-run{content.run_id}")
+    attachment = Attachment(path.name, "text/html", path.read_bytes(), str(settings.report.directory / path.name))
+    return delivery.deliver(
+        replace(content, report=name),
+        delivery.routed(settings, route.recipients),
+        (attachment,),
+        replace(request, only=only),
+    )

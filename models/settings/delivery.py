@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import InitErrorDetails
 
 from models.settings.types import (
+    AccountId,
     Address,
     FilePath,
     Flag,
@@ -51,10 +52,26 @@ class SesSettings(Group):
     configuration_set: Annotated[Text | None, Unset] = None
 
 
+class RouteSettings(Group):
+    """Recipients of the report about one account or one owner instead of that about the organization."""
+
+    account: Annotated[AccountId | None, Unset] = None
+    owner: Annotated[Text | None, Unset] = None
+    recipients: Annotated[tuple[Address, ...], Field(min_length=1)]
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield a route that has not exactly one subject."""
+        given = [name for name in ("account", "owner") if data.get(name)]
+        if len(given) != 1:
+            yield validation_error(tuple(given[1:]), "either account or owner in each route")
+
+
 class MailSettings(Group):
     """The mail with the report. `timeout` is in seconds; `subject` can contain {title}, {summary}, {status} and {date}.
 
-    With `only_changes`, a recipient of the previous run's report gets no mail about a run in which nothing changed.
+    `recipients` get the report about the organization, those of `routes` only the report about an account or owner. With
+    `only_changes`, a recipient of the previous run's report gets no mail about a run in which nothing changed.
     """
 
     renamed: ClassVar[Mapping[str, str]] = {"attach_report": "attachment"}
@@ -72,6 +89,7 @@ class MailSettings(Group):
     subject: Annotated[str, BeforeValidator(_subject)] = "[kmsledger] {title}: {summary}"
     attachment: Literal["html", "zip", "none"] = "html"
     only_changes: Flag = False
+    routes: tuple[RouteSettings, ...] = ()
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:

@@ -39,8 +39,6 @@ _COUNTED: Final = {"pass": "pass", "na": "not_applicable"}
 
 SERVICES: Final = 8
 """The number of services in the chart of references; a table has all of them."""
-
-
 HEAT_MAP: Final = 15
 """The number of accounts in the heat map; a table has all of them."""
 
@@ -48,12 +46,11 @@ HEAT_MAP: Final = 15
 class OverviewReport(RunReport):
     """The data of the template."""
 
-    risk_rule: Final = RISK_RULE
-
     tables: tuple[str, ...] = (
         "changes", "keys", "dependents", "references", "principals", "vendors", "checks", "rules", "findings", "resolved",
         "unknown_resources", "coverage", "gaps", "external_access",
     )  # fmt: skip
+    risk_rule: Final = RISK_RULE
 
     @cached_property
     def findings(self) -> FindingsSection:

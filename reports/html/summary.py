@@ -15,6 +15,7 @@ from reports.html.labels import account_region, status_changes, unread_scope
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.html.situations import COMMAND
+from reports.html.subjects.subject import Subject
 from reports.notify.message import AttentionItem, Status, Summary
 from reports.notify.trend import TrendPoint
 
@@ -31,14 +32,20 @@ _FAILING: Final = ("new", "reopened", "returned")
 _STATUS: Final[dict[str, Status]] = {"complete": "complete", "partial": "partial"}
 
 
-def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> Summary:
-    """The summary of the mart's run for the mail. Read-only; raises MartError if the mart has no run."""
+def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings, subject: Subject | None = None) -> Summary:
+    """The summary of the mart's run for the mail. Raises MartError if the mart has no run.
+
+    With a subject, to which the connection is limited, it has nothing about others, and does not say whether anything changed.
+    """
     source = Source(mart_connection)
-    report = OverviewReport(source, settings)
+    report = OverviewReport(source, settings, subject)
     run, situations, changes, findings = report.run, report.situations, report.table("changes"), report.findings
     return Summary(
-        title=settings.report.title,
-        status=_STATUS.get(run["status"], "failed"),
+        title=f"{settings.report.title}: {subject.name}" if subject else settings.report.title,
+        # For a subject, the status of the run does not say what of it was read.
+        status="partial"
+        if run["status"] in _STATUS and report.scopes.get("failed")
+        else _STATUS.get(run["status"], "failed"),
         run_id=run["run_id"],
         finished_at=run["as_of_time"].replace(tzinfo=UTC),
         headline=_headline(report),
@@ -55,9 +62,9 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings) -> S
         gaps=tuple(map(unread_scope, report.unread_scopes.rows)),
         gaps_total=report.unread_scopes.total,
         subject=_subject(report),
-        all_attention=COMMAND,
+        all_attention="" if subject else COMMAND,
         trend=_trend(source),
-        unchanged_since=_unchanged_since(report, changes.total),
+        unchanged_since=None if subject else _unchanged_since(report, changes.total),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import EmailMessage
 from functools import partial
@@ -43,7 +43,7 @@ class NoRecipientError(UserError):
 class Request:
     """What a user asks for: the recipients (empty: all in the settings), whether to send again, whether to list only."""
 
-    only: Collection[str] = ()
+    only: frozenset[str] = frozenset()
     resend: bool = False
     dry_run: bool = False
 
@@ -101,7 +101,9 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
 
 def recipients(settings: Settings) -> tuple[str, ...]:
     """Everyone in the settings who gets the report, as the delivery log names them."""
-    mail = () if settings.mail is None else settings.mail.recipients
+    mail: tuple[str, ...] = ()
+    if settings.mail is not None:
+        mail = (*settings.mail.recipients, *(to for route in settings.mail.routes for to in route.recipients))
     return (*mail, *map(_webhook_name, settings.webhooks), *map(_chat_name, settings.chat))
 
 
@@ -217,3 +219,11 @@ def _send(channel: Channel, recipients: Sequence[str], log: DeliveryLog, *, rese
         if outcome.status != "sent" and outcome.detail != failure:
             click.echo(f"kmsledger: delivery to {outcome.recipient} {outcome.status}: {outcome.detail}", err=True)
     return sum(outcome.status == "sent" for outcome in outcomes) == len(recipients)
+
+
+def routed(settings: Settings, recipients: tuple[str, ...]) -> Settings:
+    """The settings of a delivery to the recipients of a route, and to nobody else."""
+    if settings.mail is None:
+        return settings
+    mail = settings.mail.model_copy(update={"recipients": recipients, "routes": ()})
+    return settings.model_copy(update={"mail": mail, "webhooks": (), "chat": ()})

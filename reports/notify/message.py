@@ -11,9 +11,9 @@ import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, Policy
 from email.utils import format_datetime, parseaddr
 from functools import cache, partial
 from pathlib import PurePosixPath
@@ -141,7 +141,7 @@ def compose(
     sender, to = mailbox(settings.sender), mailbox(recipient)
     now = now or datetime.now(UTC)
 
-    message = EmailMessage(policy=SMTP)
+    message = EmailMessage(policy=_POLICY)
     message["Subject"] = _subject(summary, settings.subject)
     message["From"] = sender
     message["To"] = to
@@ -168,6 +168,19 @@ def compose(
             params={"charset": "utf-8"} if maintype == "text" else None,
         )
     return message
+
+
+class _Identifier(UnstructuredHeader, BaseHeader):
+    """A header that is not folded: an identifier longer than a line would become encoded words."""
+
+    def fold(self, *, policy: Policy) -> str:
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS: Final = HeaderRegistry()
+for _name in ("References", "List-Id"):
+    _HEADERS.map_to_type(_name, _Identifier)
+_POLICY: Final = SMTP.clone(header_factory=_HEADERS)
 
 
 def mailbox(text: str) -> Address:

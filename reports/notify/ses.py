@@ -101,7 +101,7 @@ def _call(
     """Send one mail; a throttled call is repeated, because SES has not accepted the mail."""
     for delay in (*RETRY_DELAYS, None):
         try:
-            return Outcome(recipient, "sent", f"message {clean(client.send_email(**request)['MessageId'])}")
+            return Outcome(recipient, "sent", f"message {clean(client.send_email(**request).get('MessageId', ''))}")
         except exceptions.ClientError as error:
             code = clean(str(error.response["Error"].get("Code", "")))
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]

@@ -195,3 +195,34 @@ def test_an_unknown_recipient_stops_the_command_before_it_writes(unsent: Install
     assert done.returncode == 2
     assert "eve@evil.example is no recipient in the settings: choose from once@northwind.example" in done.stderr
     assert not (unsent.directory / "reports").exists()
+
+
+def test_routes_get_only_their_report(unsent: Installation) -> None:
+    """A route gets the report about its account; an owner without resources is an error that delays nobody else's mail."""
+    accounts = [row["account_id"] for row in unsent.sql("select account_id from accounts order by 1")]
+    unsent.change(
+        mail={
+            "recipients": ["all@northwind.example"],
+            "routes": [
+                {"owner": "nobody", "recipients": ["nobody@northwind.example"]},
+                {"account": accounts[0], "recipients": ["team@northwind.example", "all@northwind.example"]},
+            ],
+        }
+    )
+    done = unsent.run("mail")
+    assert done.returncode == 4
+    assert "no mail to nobody@northwind.example: there is no owner 'nobody'" in done.stderr
+    (team,) = mails(unsent, "team@northwind.example")
+    (attached,) = team.iter_attachments()
+    assert attached.get_filename() == f"kmsledger-account-{accounts[0]}-run1.html"
+    assert f"({accounts[0]}): " in team["Subject"]
+    whole, part = mails(unsent, "all@northwind.example")
+    assert [next(mail.iter_attachments()).get_filename() for mail in (whole, part)] == [
+        "kmsledger-overview-run1.html",
+        f"kmsledger-account-{accounts[0]}-run1.html",
+    ]
+    assert len({mail["Message-ID"] for mail in (whole, part)}) == 2
+    assert len({mail["List-Id"] for mail in (whole, part)}) == 2
+    assert unsent.run("mail", "--to", "team@northwind.example").returncode == 0
+    assert unsent.run("mail", "--to", "team@northwind.example", "--resend").returncode == 0
+    assert [len(mails(unsent, f"{name}@northwind.example")) for name in ("team", "all", "nobody")] == [2, 2, 0]

@@ -14,20 +14,27 @@ policy AS (
     FROM internal.key_analysis
     WHERE valid_to IS NULL OR valid_to > $run_ids[1]
 ),
--- A grant has one analysis with each policy that its key had, because a Deny in the policy can restrict it.
+-- Only principals of accounts are parties. Few grants name one outside the organization.
+external_grant AS MATERIALIZED (
+    SELECT *
+    FROM internal.key_grant
+    WHERE nullif(internal.account_of(grantee_principal), '') NOT IN (FROM own)
+        OR nullif(internal.account_of(retiring_principal), '') NOT IN (FROM own)
+        OR nullif(internal.account_of(issuing_account), '') NOT IN (FROM own)
+),
+-- A grant has an analysis with each policy that its key had, because a Deny in the policy can restrict it.
 granted AS (
     SELECT internal.grant_shape(k.account_id, m.key_spec, m.key_usage, d.deny_scope, p.analysis_id,
             CASE WHEN contains(d.context_inputs, 'organization') THEN e.identity ELSE '' END, g.grantee_principal, g.grantee_service_principal,
             g.retiring_principal, g.retiring_service_principal, g.issuing_account, g.operations, g.constraints) AS analysis_id,
         greatest(g.valid_from, p.valid_from) AS valid_from, least(coalesce(g.valid_to, 2147483647), p.valid_to) AS valid_to
-    FROM internal.key_grant AS g
+    FROM external_grant AS g
     JOIN policy AS p ON p.key_arn = g.key_arn AND p.valid_from < coalesce(g.valid_to, 2147483647) AND g.valid_from < p.valid_to
     JOIN internal.key AS k ON k.key_arn = g.key_arn AND internal.known(k.valid_from, k.valid_to, g.valid_from)
     LEFT JOIN internal.key_metadata AS m ON m.key_arn = g.key_arn AND internal.known(m.valid_from, m.valid_to, g.valid_from)
     LEFT JOIN internal.access_analysis AS x ON x.analysis_id = p.analysis_id
     LEFT JOIN internal.access_policy AS d ON d.policy_hash = x.policy_hash
     LEFT JOIN internal.analysis_watermark AS e ON e.name = 'organization'
-    WHERE internal.account_of(g.grantee_principal) NOT IN (FROM own) OR internal.account_of(g.retiring_principal) NOT IN (FROM own)
 ),
 span AS (
     SELECT DISTINCT v.party, a.valid_from, a.valid_to

@@ -59,12 +59,13 @@ def test_the_example_is_valid_and_has_the_defaults(tmp_path: Path) -> None:
     made, plain = load(copy, EXAMPLE_ENV), load(empty, {})
     assert made.role.external_id
     assert made.mail
+    assert made.mail.routes
     assert plain.mail
     assert made.known_external_parties
     assert made.owners
     assert made.webhooks
     assert made.chat
-    own = {"host", "username", "password", "sender", "recipients"}
+    own = {"host", "username", "password", "sender", "recipients", "routes"}
     assert made.mail.model_dump(exclude=own) == plain.mail.model_dump(exclude=own)
     assert made.role.model_dump(exclude={"external_id"}) == plain.role.model_dump(exclude={"external_id"})
     apart = {"mail", "webhooks", "chat", "known_external_parties", "owners", "role"}

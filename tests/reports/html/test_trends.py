@@ -13,10 +13,16 @@ from hypothesis import strategies as st
 
 from models.settings import Settings
 from models.severities import SEVERITIES
+from models.tables.keys import KeyGrant
 from reports.connections import new_connection
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.html.trends import RISK_RULE, History, Series
+from reports.mart.connection import connect
+from reports.pipeline import refresh
+from tests.reports.html.conftest import Make
+from tests.reports.ledger_builder import LedgerBuilder, only
+from tests.reports.sample_ledger import IRELAND, SHOP, STRANGER
 
 STATUSES = ("fail", "unknown", "waived", "pass", "not_applicable")
 START = dt.datetime(2026, 11, 1)  # noqa: DTZ001 - as the mart has times
@@ -176,3 +182,20 @@ def test_the_parties_of_earlier_runs(mart: duckdb.DuckDBPyConnection, settings: 
             "WHERE access IN ('vendor', 'external', 'public', 'public_via_service')"
         ).fetchall()
         assert value == expected
+
+
+def test_an_account_that_may_retire_a_grant_is_a_party_while_the_grant_exists(make_settings: Make) -> None:
+    """The issuing account of a grant can retire it (KMS API reference, RetireGrant): the trend counts it only in those runs."""
+    made = make_settings(rules=only())
+    world = LedgerBuilder(made.database)
+    world.account(SHOP, "Shop", IRELAND)
+    key = world.key(SHOP, IRELAND, "00000000-0000-4000-8000-000000000001")
+    world.crawl()
+    own = f"arn:aws:iam::{SHOP}:role/app"
+    world.grant(key, "ab" * 32, grantee_principal=own, issuing_account=f"arn:aws:iam::{STRANGER}:root")
+    world.crawl()
+    world.remove(KeyGrant, key, "ab" * 32)
+    world.crawl()
+    refresh(made)
+    with connect(made.report.mart) as connection:
+        assert OverviewReport(Source(connection), made).history.parties.values == [0, 1, 0]

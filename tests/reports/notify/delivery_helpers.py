@@ -28,6 +28,7 @@ def settings_of(folder: Path, port: int, recipients: tuple[str, ...] = ("ciso@ex
 
 def send(settings: Settings, unchanged_since: int | None = None, **request: Any) -> bool:
     """Deliver the sample report."""
+    request["only"] = frozenset(request.get("only", ()))
     content = dataclasses.replace(SUMMARY, unchanged_since=unchanged_since)
     return deliver(content, settings, (REPORT,), Request(**request))
 

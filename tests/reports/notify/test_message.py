@@ -304,12 +304,16 @@ def test_message_id_tells_runs_and_recipients_apart(mail_settings: SettingsFacto
     assert len(others | {first}) == 4
 
 
-def test_long_domain_does_not_break_the_message_id(mail_settings: SettingsFactory) -> None:
-    """Folding leaves a Message-ID readable that is longer than a line."""
+@pytest.mark.parametrize("header", ["Message-ID", "References", "List-Id"])
+def test_long_domain_does_not_break_an_identifier(mail_settings: SettingsFactory, header: str) -> None:
+    """Folding leaves an identifier readable that is longer than a line, on the wire too: it is never an encoded word."""
     sender = f"ledger@{'subdomain.' * 8}example.org"
     message = compose(SUMMARY, mail_settings(sender=sender), recipient="ciso@example.org")
-    parsed = email.message_from_bytes(message.as_bytes(), policy=email.policy.default)
-    assert str(parsed["Message-ID"]).strip() == str(message["Message-ID"])
+    wire = message.as_bytes()
+    parsed = email.message_from_bytes(wire, policy=email.policy.default)
+    assert str(parsed[header]).strip() == str(message[header])
+    identifier = str(message[header]).rpartition(" ")[2].encode()
+    assert identifier in wire
 
 
 def test_subject_cannot_add_headers(mail_settings: SettingsFactory) -> None:

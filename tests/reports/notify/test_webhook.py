@@ -161,6 +161,7 @@ def test_the_status_decides_even_if_the_answer_does_not_end() -> None:
         (f"http://127.0.0.1:{free_port()}/x", "refuses the connection"),
         ("https://nobody.invalid/x", "could not be resolved"),
     ],
+    ids=["nobody listens", "unknown host"],
 )
 def test_a_receiver_that_cannot_be_reached(url: str, message: str) -> None:
     """Without a connection nothing was delivered: the outcome is a failure, which the next delivery retries."""

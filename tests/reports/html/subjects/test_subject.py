@@ -212,7 +212,7 @@ def test_the_commands_print_the_rows_of_the_table(report: Report, mart: duckdb.D
 
 @pytest.mark.deep
 def test_what_an_owner_lost(make_settings: Make) -> None:
-    """A key that no longer exists belongs to its owner as of the previous run: only that owner's report has its end."""
+    """A key that no longer exists belongs to its owner as of the previous run: its end is a change in its report only."""
     settings = make_settings(owners=[{"tag": "Owner"}])
     world = LedgerBuilder(settings.database)
     world.account(SHOP, "Shop", IRELAND)
