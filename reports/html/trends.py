@@ -57,6 +57,11 @@ class History:
         self._run_ids = [run["run_id"] for run in self.runs]
 
     @property
+    def has_results(self) -> bool:
+        """Whether rules were evaluated, in this run or an earlier one."""
+        return any(run["first_evaluated"] is not None for run in self.runs)
+
+    @property
     def evaluated(self) -> list[bool]:
         """For each run, whether it has results of rules."""
         return [run["finished"] and run["run_id"] >= (run["first_evaluated"] or run["run_id"] + 1) for run in self.runs]

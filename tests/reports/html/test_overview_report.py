@@ -16,7 +16,7 @@ from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.html.situations import COMMAND
 from reports.mart.connection import connect
-from reports.pipeline import refresh
+from reports.pipeline import build_mart, refresh
 from tests.reports.html.conftest import INJECTED, LONG, Make, report_of, world_of
 from tests.reports.html.page import Node, Row, broken_links, read
 from tests.reports.ledger_builder import LedgerBuilder, only
@@ -328,9 +328,23 @@ def test_a_calm_first_night(calm: Node) -> None:
     assert "Nothing: no key in use is disabled or pending deletion" in section(calm, "attention").text
     assert "This is the first run: there is nothing to compare it with." in section(calm, "changes").text
     assert "There are no gaps: every call succeeded." in section(calm, "coverage").text
-    assert "no earlier run to compare with" in figure(calm, "Coverage").text
+    assert "nothing to compare with" in figure(calm, "Coverage").text
     assert figure(calm, "Act today").one("span", class_="big").text == "0"
     test_every_link_leads_somewhere(calm)
+
+
+def test_without_results_of_rules_nothing_is_calm(make_settings: Make) -> None:
+    """Before rules were evaluated, the figures that depend on them are unknown, and the report does not say that all is well."""
+    settings = make_settings()
+    world = LedgerBuilder(settings.database)
+    world.account(SHOP, "Shop", IRELAND)
+    world.key(SHOP, IRELAND, "00000000-0000-4000-8000-000000000001", state="Disabled")
+    world.crawl()
+    build_mart(settings, settings.report.mart)
+    page = read(report_of(settings).read_text(encoding="utf-8"))
+    for label in ("Act today", "Open critical and high findings", "Keys at risk"):
+        assert figure(page, label).one("span", class_="big").text == "unknown"
+    assert section(page, "attention").one("p", class_="calm").text == "Unknown: the rules were not evaluated yet."
 
 
 @pytest.mark.deep
