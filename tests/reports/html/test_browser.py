@@ -12,15 +12,21 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
-from models.settings import Settings
+from models.settings import MailSettings, Settings
+from reports.html.publication import publish
 from reports.html.registry import REPORTS
+from reports.html.summary import summary
 from reports.html.tables import packed
+from reports.notify.message import compose
+from reports.notify.trend import TrendPoint
 from tests.reports.html.conftest import INVOICES, report_of
 from tests.reports.html.page import Node, read
 from tests.reports.sample_ledger import SHOP
@@ -256,6 +262,30 @@ def test_nobody_is_excluded(browse: Open, settings: Settings, tmp_path: Path, na
     assert {width: result["dark"] for width, result in found.items()} == {1280: False, 390: False, 0: True}
     assert all("color-contrast" in result["passed"] for result in found.values())
     assert {"label", "button-name", "table-duplicate-name"} <= {*found[390]["passed"]}
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("kind", ["mail", "index"])
+def test_mail_and_index_exclude_nobody(
+    browse: Open, settings: Settings, mart: duckdb.DuckDBPyConnection, tmp_path: Path, kind: str
+) -> None:
+    """axe-core finds no violation in the mail and in the index of published reports; neither page scrolls sideways."""
+    page = tmp_path / "public" / "index.html"
+    if kind == "index":
+        publish([report_of(settings).with_name("kmsledger-overview-run3.html")], page.parent, settings)
+    else:
+        mail = MailSettings.model_validate({"host": "h", "sender": "a@example.org", "recipients": ["b@example.org"]})
+        trend = (TrendPoint(2, 5, 1), TrendPoint(3, 4, 2))
+        content = replace(summary(mart, settings), report_url="https://reports.example.org/r.html", trend=trend)
+        body = compose(content, mail, recipient="b@example.org").get_body(("html",))
+        assert body is not None
+        page = tmp_path / "mail.html"
+        page.write_text(body.get_content(), encoding="utf-8")
+    found = at_widths(browse, page, tmp_path, axe(), SCHEMES["light"], widths=(1280, 390))
+    assert {width: result["found"] for width, result in found.items()} == {1280: [], 390: []}
+    assert all("color-contrast" in result["passed"] for result in found.values())
+    reached = at_widths(browse, page, tmp_path, REACHABLE, widths=(1280, 390))
+    assert [width for width, result in reached.items() if result["wide"]] == []
 
 
 @pytest.mark.deep
