@@ -54,6 +54,7 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings, subj
             for item in situations.first
         ),
         attention_total=situations.total,
+        is_evaluated=findings.is_evaluated,
         changes=tuple(row["message"] for row in islice(changes.rows, TOP)),
         changes_total=changes.total,
         new_findings=_new(findings, {item.situation_id for item in situations.first}),

@@ -86,6 +86,8 @@ class Summary:
     headline: tuple[tuple[str, str], ...] = ()
     attention: tuple[AttentionItem, ...] = ()
     attention_total: int = 0
+    is_evaluated: bool = True
+    """Whether rules were evaluated for the run; otherwise it is unknown what needs action."""
     changes: tuple[str, ...] = ()
     changes_total: int = 0
     new_findings: tuple[AttentionItem, ...] = ()
@@ -253,6 +255,7 @@ def _view(summary: Summary, notes: tuple[str, ...], most: int) -> _View:
     if summary.status_changes is None:
         nothing_new = "There is nothing to compare with: rules were not evaluated for an earlier run."
     section = partial(_section, most)
+    calm = "Nothing needs action." if complete else "Nothing in what could be read."
     no_gaps = "The run was not complete, but recorded no gaps: see the report and the log of the run."
     return _View(
         title=_text(summary.title),
@@ -262,10 +265,10 @@ def _view(summary: Summary, notes: tuple[str, ...], most: int) -> _View:
         headline=tuple((_text(label), _text(value)) for label, value in summary.headline),
         sections=(
             section(
-                "Needs attention",
+                "Act today",
                 summary.attention,
                 summary.attention_total,
-                "Nothing needs attention." if complete else "Nothing in what could be read.",
+                calm if summary.is_evaluated else "Unknown: the rules were not evaluated yet.",
                 command=summary.all_attention,
             ),
             section(

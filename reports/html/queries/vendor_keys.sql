@@ -2,9 +2,9 @@
 -- profiles name, which the checks evaluate.
 WITH checked AS (
     SELECT key_arn, min({'rank': list_position(['broken', 'blocked_by_policy', 'over_shared', 'unknown', 'accessible'], result), 'result': result}).result AS result,
-        any_value(key_alias) AS key_alias,
-        string_agg(DISTINCT profile, ', ' ORDER BY profile) AS profiles, string_agg(DISTINCT reason, chr(10)) AS reason,
-        bool_or(result IN ('accessible', 'over_shared')) AS usable, string_agg(DISTINCT evidence, '; ') FILTER (result IN ('accessible', 'over_shared')) AS evidence,
+        min(key_alias) AS key_alias,
+        string_agg(DISTINCT profile, ', ' ORDER BY profile) AS profiles, string_agg(DISTINCT reason, chr(10) ORDER BY reason) AS reason,
+        bool_or(result IN ('accessible', 'over_shared')) AS usable, string_agg(DISTINCT evidence, '; ' ORDER BY evidence) FILTER (result IN ('accessible', 'over_shared')) AS evidence,
         min(since) AS since
     FROM vendor_checks
     WHERE subject_type = 'key' AND key_arn IS NOT NULL

@@ -26,7 +26,7 @@ dependent AS (
 )
 SELECT CASE path WHEN 'grant' THEN 'grant' ELSE 'statement' END AS kind, source_id,
     string_agg(DISTINCT principal, chr(10) ORDER BY principal) AS principals,
-    coalesce(string_agg(DISTINCT nullif(conditions, ''), chr(10)), 'none') AS conditions,
+    coalesce(string_agg(DISTINCT nullif(conditions, ''), chr(10) ORDER BY nullif(conditions, '')), 'none') AS conditions,
     count(DISTINCT key_arn) AS "keys",
     coalesce(nullif(array_to_string(list_sort(list_distinct(flatten(list(ending)))), ', ').replace('kms:', ''), ''), 'nothing') AS ending,
     count(DISTINCT key_arn) FILTER (len(ending) > 0) AS ending_keys, coalesce(any_value(d.dependents), 0) AS dependents,

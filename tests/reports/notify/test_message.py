@@ -95,7 +95,7 @@ def test_both_bodies_say_everything(mail_settings: SettingsFactory, form: int) -
         "Run 42, finished 2026-11-20 02:41 UTC",
         "1,284",
         "Accounts read",
-        "Needs attention (31)",
+        "Act today (31)",
         ARN,
         "Schlüssel für Prüfung has no owner",
         "Cancel it.",
@@ -207,7 +207,7 @@ def test_html_is_never_clipped(mail_settings: SettingsFactory, length: int) -> N
     )  # fmt: skip
     plain, html = bodies(compose(content, mail_settings(), recipient="ciso@example.org"))
     assert len(html.encode()) <= BODY_LIMIT
-    for heading, total in (("Needs attention", 31), ("Changes since the previous run", 10), ("Gaps", 10)):
+    for heading, total in (("Act today", 31), ("Changes since the previous run", 10), ("Gaps", 10)):
         assert f"{heading} ({total})" in plain
         section = plain.partition(f"{heading} (")[2].partition("\n---")[2]
         shown = len(re.findall(r"^\* ", re.split(r"\n\n", section)[0], re.MULTILINE))
@@ -239,14 +239,14 @@ def test_hostile_text_stays_text(mail_settings: SettingsFactory) -> None:
 @pytest.mark.parametrize(
     ("status", "gaps", "says", "says_not"),
     [
-        ("complete", (), ["Nothing needs attention.", "There are no gaps", "No changes."], ["could be read"]),
+        ("complete", (), ["Nothing needs action.", "There are no gaps", "No changes."], ["could be read"]),
         (
             "complete",
             ("x",),
             ["Incomplete coverage: every account and region was read", "Nothing in what could be read"],
-            ["Nothing needs attention"],
+            ["Nothing needs action"],
         ),
-        ("partial", (), ["but recorded no gaps"], ["There are no gaps", "Nothing needs attention"]),
+        ("partial", (), ["but recorded no gaps"], ["There are no gaps", "Nothing needs action"]),
         ("failed", (), ["Failed: the run did not finish"], ["There are no gaps", "No changes."]),
     ],
 )
@@ -258,6 +258,14 @@ def test_absence_is_only_good_news_when_all_was_read(
     for text in map(flat, bodies(compose(empty, mail_settings(), recipient="ciso@example.org"))):
         assert all(part in text for part in says)
         assert not any(part in text for part in says_not)
+
+
+def test_before_the_first_evaluation_nothing_is_calm(mail_settings: SettingsFactory) -> None:
+    """Without results of rules, it is unknown what needs action."""
+    early = Summary("Ledger", "complete", 1, SUMMARY.finished_at, is_evaluated=False)
+    for text in map(flat, bodies(compose(early, mail_settings(), recipient="ciso@example.org"))):
+        assert "Unknown: the rules were not evaluated yet." in text
+        assert "Nothing needs action" not in text
 
 
 def test_headers_of_an_automatic_mail(mail_settings: SettingsFactory) -> None:
