@@ -60,6 +60,8 @@ SLOWEST_FILES = (
     "reports/rules/testing/test_examples.py",
     "reports/html/test_browser.py",
     "reports/access/analysis/test_stage.py",
+    "end_to_end/test_hostile_texts.py",
+    "reports/html/test_trends.py",
 )
 """Started first: a long file that starts last would leave the other processes idle. The order is not important otherwise."""
 

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.deep
 REPORTS = ("overview", "compliance")
 OF_THE_RUN = re.compile(
     r"\b20\d\d-\d\d-\d\d[ T]\d\d:\d\d(:\d\d)?(\.\d+)?(Z| UTC)?\b|\b\d+(\.\d+)? (s|seconds|min|minutes)\b"
-    r"|(?<=\brun )\d+|(?<=Run <b>)\d+|\b\d+(?= runs\b)|<svg class=\"trend.*?</svg>",
+    r"|(?<=\brun )\d+|(?<=Run <b>)\d+|\b\d+(?= runs\b)|<svg .*?</svg>"
+    r"|<section id=\"trends\".*?</section>",
     re.DOTALL,
 )
 """What differs between any two runs: moments, durations, the number of the run, numbers of runs, and trends over runs."""

@@ -355,7 +355,7 @@ def checker(ledger: Engine) -> HistoryChecker:
 @pytest.mark.hypothesis
 def test_random_histories_equal_the_reference(checker: HistoryChecker) -> None:
     """Random runs with changes, deletions, gaps and crashes: at least 64 on SQLite and 24 on PostgreSQL, 400 in deep tests."""
-    number = examples(fast=FAST_HISTORIES[checker.engine.dialect.name], deep=40)
+    number = examples(fast=FAST_HISTORIES[checker.engine.dialect.name], deep=20)
     number = int(os.environ.get("KMSLEDGER_HISTORIES", number))
 
     @settings(

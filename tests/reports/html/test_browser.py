@@ -249,12 +249,18 @@ def axe(rule: str = "null") -> str:
     ("name", "subject"),
     [
         *((report.name, None) for report in REPORTS),
-        *(("changes", None), ("account", SHOP), ("vendor", "Vendor <b>Inc</b>"), ("key", INVOICES)),
+        *(
+            ("changes", None),
+            ("vendor", "Vendor <b>Inc</b>"),
+            ("key", INVOICES),
+        ),  # an account has sections of the overview
     ],
 )
 def test_nobody_is_excluded(browse: Open, settings: Settings, tmp_path: Path, name: str, subject: str | None) -> None:
     """axe-core finds no violation in any report, on a desktop and a phone, with all details open; nor weak colors in the dark."""
-    few = settings.report.model_copy(update={"list_limit": 10, "findings_limit": 2})  # axe needs seconds for many rows
+    few = settings.report.model_copy(
+        update={"list_limit": 10, "findings_limit": 2, "frameworks": ("cis-aws-7.0.0",)}
+    )  # axe needs seconds for many rows
     path = report_of(settings.model_copy(update={"report": few}), tmp_path / "out", name, subject)
     found = at_widths(browse, path, tmp_path, axe(), SCHEMES["light"], widths=(1280, 390))
     found[0] = at_widths(browse, path, tmp_path, axe("'color-contrast'"), SCHEMES["dark"], widths=(1280,))[1280]

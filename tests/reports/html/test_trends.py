@@ -8,7 +8,7 @@ from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.settings import Settings
@@ -20,6 +20,7 @@ from reports.html.query_runner import Source
 from reports.html.trends import RISK_RULE, History, Series
 from reports.mart.connection import connect
 from reports.pipeline import refresh
+from tests.hypothesis_profiles import examples
 from tests.reports.html.conftest import Make
 from tests.reports.ledger_builder import LedgerBuilder, only
 from tests.reports.sample_ledger import IRELAND, SHOP, STRANGER
@@ -98,6 +99,7 @@ def states(versions: list[Version], run_id: int) -> Mapping[str, tuple[str, str,
     }
 
 
+@settings(max_examples=examples(fast=10, deep=40))
 @given(finding_versions())
 def test_the_history_is_what_each_run_reported(views: duckdb.DuckDBPyConnection, versions: list[Version]) -> None:
     """The open failures of a run are the findings that failed in it; a failure begins and ends as in finding_lifecycle."""

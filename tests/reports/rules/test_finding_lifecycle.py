@@ -138,7 +138,7 @@ def naive(name: str, history: Sequence[str | None]) -> tuple[Any, ...] | None:
 
 
 @pytest.mark.deep
-@settings(max_examples=examples(fast=8, deep=15), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(fast=8, deep=8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.integers(1, 7).flatmap(
         lambda count: st.lists(
