@@ -202,7 +202,9 @@ def tiny_accounts() -> Iterator[None]:
         patch.setattr(service_sources, "_ACCOUNT", tuple(map(tiny, service_sources._ACCOUNT)))
         for key, form in context_values._FORMS.items():
             patch.setitem(context_values._FORMS, key, tuple(map(tiny, form)))
+        principals.classify.cache_clear()
         yield
+    principals.classify.cache_clear()
 
 
 def is_valid(verdict: Verdict, policy: list[dict[str, Any]]) -> bool:
