@@ -122,7 +122,8 @@ def _dask(directory: Path, env: dict[str, str]) -> Iterator[tuple[str, list[subp
         ]
         running += workers
         limit = time.monotonic() + 60
-        while not file.exists():
+        # The scheduler creates the file before it writes into it.
+        while not (file.exists() and file.read_text(encoding="utf-8").rstrip().endswith("}")):
             assert time.monotonic() < limit
             time.sleep(0.05)
         address = yaml.safe_load(file.read_text(encoding="utf-8"))["address"].removeprefix("tcp://")
