@@ -6,7 +6,9 @@ import re
 
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # JSON writers escape the control characters below U+0020 only.
-_UNESCAPED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_BEYOND = "\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+_UNESCAPED = re.compile(f"[{_BEYOND}]")
+_CONTROL = re.compile(f"[\x00-\x08\x0b-\x1f{_BEYOND}]")
 
 
 def printable(text: str) -> str:
@@ -21,6 +23,11 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """Return text as :func:`printable` does, with its line feeds."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def without_controls(text: str) -> str:
+    """Return text with control and direction characters as escapes; line feeds, tabs and all other characters stay."""
+    return text if text.isprintable() else _CONTROL.sub(lambda found: _escaped(found[0]), text)
 
 
 def escaped_json(document: str) -> str:

@@ -15,7 +15,7 @@ from reports.mart.mart_reader import open_mart
 from reports.mart.rows import Row
 
 _REPORT: Final = re.compile(r"kmsledger-(?!.*-as-of-)([a-z][a-z0-9-]{0,60})-run([0-9]{1,9})\.html")
-"""The file of a report about a run. Names from AWS are in no file name."""
+"""The file of a report about a run. Of the name of its subject, it has letters, digits and hyphens only."""
 _FIX: Final = "correct report.publish, or give this user write permission"
 
 

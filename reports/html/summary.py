@@ -101,8 +101,10 @@ def _subject(report: OverviewReport) -> tuple[str, ...]:
         parts.append(f"{counted(going, 'key')} will be deleted within 7 days")
     if report.findings.has_previous_results:
         parts.append(counted(new, "new finding") if new else "no new finding")
-    else:
+    elif report.findings.is_evaluated:
         parts.append(counted(report.situations.total, "situation"))
+    else:
+        parts.append("rules not evaluated")
     if unread:
         parts.append(f"{counted(unread, 'account-region')} not read")
     return tuple(parts)

@@ -6,7 +6,6 @@ import csv
 import datetime as dt
 import decimal
 import json
-import re
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,11 +14,10 @@ from typing import Any, TextIO
 
 import orjson
 
-from models.safe_text import escaped_json, printable
+from models.safe_text import escaped_json, printable, without_controls
 
 Row = Sequence[Any]
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _MIN_COLUMN = 14  # narrower columns are hard to read as a table: rows are written as records instead
 _JSON = orjson.OPT_NAIVE_UTC | orjson.OPT_UTC_Z | orjson.OPT_NON_STR_KEYS
@@ -97,7 +95,7 @@ _WRITERS = {"csv": write_csv, "json": write_json, "jsonl": write_jsonl}
 
 
 def _csv_text(text: str) -> str:
-    safe = text if text.isprintable() else _CONTROL.sub(lambda found: printable(found[0]), text)
+    safe = without_controls(text)
     return "'" + safe if safe.startswith(_FORMULA) else safe
 
 

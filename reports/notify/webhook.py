@@ -61,6 +61,7 @@ def payload(content: Summary) -> bytes:
         "summary": content.subject,
         "figures": dict(content.headline),
         "trend": [asdict(point) for point in content.trend],
+        "rules_evaluated": content.is_evaluated,
         "situations": _listed(content.attention_total, [_entry(item, content) for item in content.attention]),
         "new_findings": _listed(content.new_findings_total, [_entry(item, content) for item in content.new_findings]),
         "status_changes": content.status_changes,

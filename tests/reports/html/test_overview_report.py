@@ -15,6 +15,7 @@ from reports.html.labels import CLASSES
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.html.situations import COMMAND
+from reports.html.summary import summary
 from reports.mart.connection import connect
 from reports.pipeline import build_mart, refresh
 from tests.reports.html.conftest import INJECTED, LONG, Make, report_of, world_of
@@ -345,6 +346,8 @@ def test_without_results_of_rules_nothing_is_calm(make_settings: Make) -> None:
     for label in ("Act today", "Open critical and high findings", "Keys at risk"):
         assert figure(page, label).one("span", class_="big").text == "unknown"
     assert section(page, "attention").one("p", class_="calm").text == "Unknown: the rules were not evaluated yet."
+    with connect(settings.report.mart) as mart:
+        assert summary(mart, settings).subject == ("rules not evaluated",)
 
 
 @pytest.mark.deep

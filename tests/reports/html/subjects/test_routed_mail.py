@@ -13,7 +13,7 @@ from reports.html.summary import summary
 from reports.mart.mart_reader import open_mart
 from reports.notify.message import Summary, compose
 from reports.notify.webhook import payload
-from tests.reports.html.subjects.test_subject import SUBJECTS, arns_of, column, facts_naming
+from tests.reports.html.subjects.test_subject import SUBJECTS, arns_of, column, facts_naming, names_of_others
 from tests.reports.sample_ledger import LOCKED, PAYMENTS
 
 
@@ -32,14 +32,7 @@ def test_nothing_of_others(settings: Settings, mart: duckdb.DuckDBPyConnection, 
     content = routed(settings, kind, name)
     mail = MailSettings.model_validate({"host": "h", "sender": "a@example.org", "recipients": ["b@example.org"]})
     text = payload(content).decode("unicode-escape") + compose(content, mail, recipient="b@example.org").as_string()
-    query = """
-        SELECT unnest([key_arn, key_id] || aliases) FROM keys WHERE key_arn NOT IN (SELECT unnest($1::VARCHAR[]))
-        UNION SELECT resource_arn FROM resources WHERE resource_arn NOT IN (SELECT unnest($1::VARCHAR[]))
-        UNION SELECT unnest([account_id, name]) FROM accounts WHERE account_id NOT IN (SELECT unnest($2::VARCHAR[]))
-        EXCEPT SELECT unnest([key_id] || aliases) FROM keys WHERE key_arn IN (SELECT unnest($1::VARCHAR[]))
-        """
-    foreign = column(mart, query, mine, accounts)
-    assert len(foreign) > 20
+    foreign = names_of_others(mart, mine, accounts)
     whole = payload(summary(mart, settings)).decode("unicode-escape")
     assert any(other in whole for other in foreign), "the mail about the organization names others"
     assert {other for other in foreign if re.search(rf"\b{re.escape(other)}", text) and other not in naming} == set()

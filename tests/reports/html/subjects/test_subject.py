@@ -93,6 +93,19 @@ def facts_naming(mart: duckdb.DuckDBPyConnection, mine: list[str]) -> str:
     return " ".join(column(mart, query, mine))
 
 
+def names_of_others(mart: duckdb.DuckDBPyConnection, mine: list[str], accounts: list[str]) -> set[str]:
+    """The names of the keys, resources and accounts that are not among these."""
+    query = """
+        SELECT unnest([key_arn, key_id] || aliases) FROM keys WHERE key_arn NOT IN (SELECT unnest($1::VARCHAR[]))
+        UNION SELECT resource_arn FROM resources WHERE resource_arn NOT IN (SELECT unnest($1::VARCHAR[]))
+        UNION SELECT unnest([account_id, name]) FROM accounts WHERE account_id NOT IN (SELECT unnest($2::VARCHAR[]))
+        EXCEPT SELECT unnest([key_id] || aliases) FROM keys WHERE key_arn IN (SELECT unnest($1::VARCHAR[]))
+        """
+    names = column(mart, query, mine, accounts)
+    assert len(names) > 20
+    return names
+
+
 @pytest.mark.parametrize(("kind", "name"), [*SUBJECTS, ("key", INVOICES)])
 def test_nothing_of_others(report: Report, mart: duckdb.DuckDBPyConnection, kind: str, name: str) -> None:
     """No name of another key, resource, account or owner is in any text or data, unless a fact of the subject has it.
@@ -103,14 +116,7 @@ def test_nothing_of_others(report: Report, mart: duckdb.DuckDBPyConnection, kind
     mine = list(arns_of(mart, kind, name))
     accounts = [*column(mart, "SELECT account_id FROM owners WHERE owner = ?", name), name, *name.split(":")[4:5]]
     naming, text = facts_naming(mart, mine), everything(report(kind, name))
-    query = """
-        SELECT unnest([key_arn, key_id] || aliases) FROM keys WHERE key_arn NOT IN (SELECT unnest($1::VARCHAR[]))
-        UNION SELECT resource_arn FROM resources WHERE resource_arn NOT IN (SELECT unnest($1::VARCHAR[]))
-        UNION SELECT unnest([account_id, name]) FROM accounts WHERE account_id NOT IN (SELECT unnest($2::VARCHAR[]))
-        EXCEPT SELECT unnest([key_id] || aliases) FROM keys WHERE key_arn IN (SELECT unnest($1::VARCHAR[]))
-        """
-    foreign = column(mart, query, mine, accounts)
-    assert len(foreign) > 20
+    foreign = names_of_others(mart, mine, accounts)
     assert {other for other in foreign if re.search(rf"\b{re.escape(other)}", text) and other not in naming} == set()
     owners = column(
         mart,
