@@ -43,6 +43,10 @@ _STORAGE = "v1.0.0"
 _MIN_MEMORY, _MAX_MEMORY = 300_000_000, 2_000_000_000
 """Bytes for DuckDB, which spills to disk beyond; between them, a third of the size of the ledger."""
 
+_SMALL = 10_000_000
+"""Bytes of a ledger up to which a mart is built by one thread and in memory: more threads and a checkpoint cost more than they
+save."""
+
 _COMPRESSED_ROWS = 100_000
 """Rows from which a file is compressed: a small one has the same size without, and choosing a compression for each of 700 columns
 takes a tenth of a second."""
@@ -116,7 +120,7 @@ def mart_builder(
     engine = connect(engine_url, must_exist=True)
     try:
         check(engine)
-        memory = min(max(size(engine) // 3, _MIN_MEMORY), _MAX_MEMORY)
+        ledger_size = size(engine)
     finally:
         engine.dispose()
     if mart_path.stem in {_SCHEMA, "main", "system", "temp"}:
@@ -131,7 +135,7 @@ def mart_builder(
     inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties)
     manifest = build_manifest.expected(engine_url, parties)
     with _errors_explained(mart_path):
-        duck = _open(draft_path, memory)
+        duck = _open(draft_path, ledger_size)
         try:
             try:
                 run, up_to_date = inputs.incremental(duck, manifest)
@@ -139,8 +143,8 @@ def mart_builder(
             except RebuildRequired as reason:
                 log.info("full rebuild of %s: %s", mart_path.name, reason)
                 duck.close()
-                duck = _open(draft_path, memory)
-                run, schema = inputs.full(duck)
+                duck = _open(draft_path, ledger_size)
+                run, schema = inputs.full(duck, small=ledger_size <= _SMALL)
                 up_to_date = {partial_refresh.ACCESS_PATHS.view}
             event_selectors.create(duck)
             create_tables(duck)
@@ -160,10 +164,13 @@ def mart_builder(
             _remove(draft_path)
 
 
-def _open(draft_path: Path, memory: int) -> duckdb.DuckDBPyConnection:
-    """A connection with our limits, and no mart attached yet."""
+def _open(draft_path: Path, ledger_size: int) -> duckdb.DuckDBPyConnection:
+    """A connection with limits for a ledger of some bytes, and no mart attached yet."""
     _remove(draft_path)
     duck = new_connection()
+    memory = min(max(ledger_size // 3, _MIN_MEMORY), _MAX_MEMORY)
+    if ledger_size <= _SMALL:
+        duck.execute("SET threads = 1")
     # DuckDB mistakes a program without a file of its own (a spawned process) for a notebook.
     duck.execute("SET enable_progress_bar = false")
     duck.execute(
@@ -200,14 +207,15 @@ class _Inputs:
     as_of: int | str | None
     parties: list[tuple[str, tuple[str, ...]]]
 
-    def full(self, duck: duckdb.DuckDBPyConnection) -> tuple[int, bool]:
+    def full(self, duck: duckdb.DuckDBPyConnection, *, small: bool) -> tuple[int, bool]:
         """Load the whole ledger; returns the run for which the views answer, and whether there are views already."""
         _attach(duck, self.draft_path)
         copied = build_manifest.copy_schema(duck, self.mart_path)
         if not copied:
             create_schema(duck)
         ledger_reader.copy_all(duck, self.engine_url)
-        duck.execute("CHECKPOINT")  # tables that are in the file can leave memory
+        if not small:
+            duck.execute("CHECKPOINT")  # tables that are in the file can leave memory
         run = resolve_as_of(moments(duck), self.as_of).run_id
         policy_tables.create(duck, self.parties)
         change_log.rebuild(duck)
