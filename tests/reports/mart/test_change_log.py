@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -22,42 +24,70 @@ from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import vendor_statement
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
+Change = tuple[str, str, str]
+"""Event type, severity and message."""
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> LedgerBuilder:
-    """One account with one key of everything, not yet crawled."""
-    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
-    world.account(SHOP, "Shop", IRELAND)
-    key = world.key(SHOP, IRELAND, "k1")
-    world.key(SHOP, IRELAND, "k2")
-    world.alias("alias/one", key)
-    world.tag(key, Owner="me")
-    world.grant(key, "g1", grantee_principal=f"arn:aws:iam::{SHOP}:role/app")
-    world.uses(world.secret(SHOP, IRELAND, "db"), key, role="secret")
-    return world
+@dataclass(frozen=True)
+class Shop:
+    """An account of its own for one scenario, with two keys and one of everything on the first."""
+
+    world: LedgerBuilder
+    account: str
+    k1: str
+    k2: str
+    secret: str
 
 
-K1, K2 = (f"arn:aws:kms:{IRELAND}:{SHOP}:key/{name}" for name in ("k1", "k2"))
-SECRET = f"arn:aws:secretsmanager:{IRELAND}:{SHOP}:secret:db-AbCdEf"
+def new_shop(world: LedgerBuilder, account: str) -> Shop:
+    world.account(account, "Shop", IRELAND)
+    k1, k2 = world.key(account, IRELAND, "k1"), world.key(account, IRELAND, "k2")
+    secret = world.secret(account, IRELAND, "db")
+    world.alias("alias/one", k1)
+    world.tag(k1, Owner="me")
+    world.grant(k1, "g1", grantee_principal=f"arn:aws:iam::{account}:role/app")
+    world.uses(secret, k1, role="secret")
+    return Shop(world, account, k1, k2, secret)
 
 
-def changes(world: LedgerBuilder, run_id: int | None = None, settings: Settings | None = None) -> list[tuple[Any, ...]]:
-    path = Path(world.url.removeprefix("sqlite:///")).with_name(f"mart{world.runs}.duckdb")
-    if not path.exists():  # there was a crawl after the last build
-        offer_schema(path)
-        build(world.url, path, settings or Settings())
-    connection = connect(path)
-    found = connection.execute(
-        "SELECT event_type, severity, message FROM changes WHERE $run IS NULL OR run_id = $run ORDER BY ALL",
-        {"run": run_id},
-    ).fetchall()
-    connection.close()
-    return found
+Scenario = Callable[[Shop], Iterator[None]]
+"""What happens to a shop: each ``yield`` is a crawl of the whole organization."""
+Recorded = dict[Scenario, dict[int, list[Change]]]
+"""The changes of each scenario, by run."""
+_scenarios: list[Scenario] = []
 
 
-def sentences(world: LedgerBuilder) -> list[str]:
-    return sorted(row[2] for row in changes(world))
+def scenario(function: Scenario) -> Scenario:
+    _scenarios.append(function)
+    return function
+
+
+def stored_changes(world: LedgerBuilder, settings: Settings) -> list[tuple[Any, ...]]:
+    path = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
+    offer_schema(path)
+    build(world.url, path, settings)
+    with connect(path) as connection:
+        query = "SELECT run_id, account_id, event_type, severity, message FROM changes ORDER BY ALL"
+        return connection.execute(query).fetchall()
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    """The scenarios happen side by side, each in an account of its own, which is SHOP in the messages."""
+    world = LedgerBuilder(f"sqlite:///{tmp_path_factory.mktemp('changes') / 'ledger.db'}")
+    shops = {function: new_shop(world, f"1111222200{number:02d}") for number, function in enumerate(_scenarios)}
+    running = [function(shop) for function, shop in shops.items()]
+    while running := [steps for steps in running if next(steps, "end") != "end"]:
+        world.crawl()
+    settings = settings_of(known_external_parties=[{"name": "Scanner", "accounts": ["999900002222"]}])
+    found = stored_changes(world, settings)
+    changes: Recorded = {}
+    for function, shop in shops.items():
+        by_run = changes.setdefault(function, {})
+        for run_id, account, event_type, severity, message in found:
+            if account == shop.account:
+                by_run.setdefault(run_id, []).append((event_type, severity, message.replace(account, SHOP)))
+    return changes
 
 
 def test_the_five_changes_of_the_sample(run_query: RunQuery) -> None:
@@ -93,49 +123,61 @@ def test_a_change_is_as_severe_as_the_rule_about_its_result() -> None:
     assert declared == {rule_id: severities[rule_id] for rule_id in declared}
 
 
-def test_an_unchanged_run_and_a_first_crawl_have_no_changes(world: LedgerBuilder) -> None:
+@scenario
+def a_new_region(shop: Shop) -> Iterator[None]:
+    yield
+    yield
+    shop.world.account(shop.account, "Shop", IRELAND, "us-east-1")
+    other = shop.world.key(shop.account, "us-east-1", "k3")
+    shop.world.alias("alias/three", other)
+    shop.world.tag(other, Owner="me")
+    shop.world.uses(shop.world.secret(shop.account, "us-east-1", "three"), other, role="secret")
+    yield
+
+
+def test_an_unchanged_run_and_a_first_crawl_have_no_changes(recorded: Recorded) -> None:
     """The first run, an unchanged run and the first crawl of a region have no changes."""
-    world.crawl()
-    world.crawl()
-    world.account(SHOP, "Shop", IRELAND, "us-east-1")
-    other = world.key(SHOP, "us-east-1", "k3")
-    world.alias("alias/three", other)
-    world.tag(other, Owner="me")
-    world.uses(world.secret(SHOP, "us-east-1", "three"), other, role="secret")
-    world.crawl()
-    assert changes(world) == []
+    assert recorded[a_new_region] == {}
 
 
-def test_a_new_key_is_one_change_and_so_is_a_lost_one(world: LedgerBuilder) -> None:
+@scenario
+def a_temporary_key(shop: Shop) -> Iterator[None]:
+    yield
+    key = shop.world.key(shop.account, IRELAND, "k3")
+    shop.world.alias("alias/three", key)
+    shop.world.tag(key, Owner="me")
+    shop.world.grant(key, "g3", grantee_principal=f"arn:aws:iam::{shop.account}:role/app")
+    yield
+    shop.world.remove(Key, key)
+    shop.world.remove(Alias, f"arn:aws:kms:{IRELAND}:{shop.account}:alias/three")
+    yield
+
+
+def test_a_new_key_is_one_change_and_so_is_a_lost_one(recorded: Recorded) -> None:
     """Aliases, tags and grants of a created or deleted key are not separate changes."""
-    world.crawl()
-    key = world.key(SHOP, IRELAND, "k3")
-    world.alias("alias/three", key)
-    world.tag(key, Owner="me")
-    world.grant(key, "g3", grantee_principal=f"arn:aws:iam::{SHOP}:role/app")
-    world.crawl()
-    world.remove(Key, key)
-    world.remove(Alias, f"arn:aws:kms:{IRELAND}:{SHOP}:alias/three")
-    world.crawl()
-    assert sentences(world) == [
-        "Key alias/three in Shop (111122223333, eu-west-1) no longer exists.",
+    assert [message for run in (2, 3) for _, _, message in recorded[a_temporary_key][run]] == [
         "Key alias/three in Shop (111122223333, eu-west-1) was created.",
+        "Key alias/three in Shop (111122223333, eu-west-1) no longer exists.",
     ]
 
 
-def test_states(world: LedgerBuilder) -> None:
-    """Disabling, scheduling and canceling a deletion, with their severities."""
-    world.crawl()
+@scenario
+def changing_states(shop: Shop) -> Iterator[None]:
+    yield
     for state, date in (
         ("Disabled", None),
         ("Enabled", None),
         ("PendingDeletion", dt.datetime(2026, 12, 24, tzinfo=dt.UTC)),
         ("Disabled", None),
     ):
-        world.change(KeyMetadata, K1, state=state, deletion_date=date)
-        world.crawl()
+        shop.world.change(KeyMetadata, shop.k1, state=state, deletion_date=date)
+        yield
+
+
+def test_states(recorded: Recorded) -> None:
+    """Disabling, scheduling and canceling a deletion, with their severities."""
     key = "alias/one in Shop (111122223333, eu-west-1)"
-    assert [changes(world, run) for run in (2, 3, 4, 5)] == [
+    assert [recorded[changing_states][run] for run in (2, 3, 4, 5)] == [
         [("key_state", "critical", f"Key {key} is now in state Disabled (was Enabled).")],
         [("key_state", "low", f"Key {key} is now in state Enabled (was Disabled).")],
         [("deletion_scheduled", "critical", f"Key {key} was scheduled for deletion on 2026-12-24.")],
@@ -143,20 +185,26 @@ def test_states(world: LedgerBuilder) -> None:
     ]
 
 
-def test_metadata_and_rotation(world: LedgerBuilder) -> None:
+@scenario
+def changing_metadata(shop: Shop) -> Iterator[None]:
+    yield
+    shop.world.change(KeyMetadata, shop.k1, description="new", multi_region_type="PRIMARY")
+    shop.world.change(KeyRotation, shop.k1, status="disabled", period_days=None)
+    shop.world.change(KeyRotation, shop.k2, period_days=90)
+    yield
+    shop.world.change(KeyRotation, shop.k2, next_rotation_at=dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
+    yield
+
+
+def test_metadata_and_rotation(recorded: Recorded) -> None:
     """Metadata and rotation settings are changes; a scheduled rotation is not."""
-    world.crawl()
-    world.change(KeyMetadata, K1, description="new", multi_region_type="PRIMARY")
-    world.change(KeyRotation, K1, status="disabled", period_days=None)
-    world.change(KeyRotation, K2, period_days=90)
-    world.crawl()
-    world.change(KeyRotation, K2, next_rotation_at=dt.datetime(2027, 1, 1, tzinfo=dt.UTC))
-    world.crawl()
-    assert changes(world) == [
-        ("metadata_changed", "low", "Key alias/one changed: description, multi-Region type."),
-        ("rotation_changed", "info", "The rotation period of key k2 is now 90 days (was 365)."),
-        ("rotation_changed", "medium", "Automatic rotation of key alias/one was disabled."),
-    ]
+    assert recorded[changing_metadata] == {
+        2: [
+            ("metadata_changed", "low", "Key alias/one changed: description, multi-Region type."),
+            ("rotation_changed", "info", "The rotation period of key k2 is now 90 days (was 365)."),
+            ("rotation_changed", "medium", "Automatic rotation of key alias/one was disabled."),
+        ]
+    }
 
 
 OPENINGS: dict[str, tuple[dict[str, Any], str, str]] = {
@@ -186,69 +234,80 @@ OPENINGS: dict[str, tuple[dict[str, Any], str, str]] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Any, ...]]:
-    """The changes of a run in which the policy of one key per case was opened."""
-    world = LedgerBuilder(f"sqlite:///{tmp_path_factory.mktemp('opened') / 'ledger.db'}")
-    world.account(SHOP, "Shop", IRELAND)
-    world.account("222233334444", "Other")
-    keys = [world.key(SHOP, IRELAND, case.replace(" ", "-")) for case in OPENINGS]
-    world.crawl()
+@scenario
+def opened_policies(shop: Shop) -> Iterator[None]:
+    keys = [shop.world.key(shop.account, IRELAND, case.replace(" ", "-")) for case in OPENINGS]
+    shop.world.account("222233334444", "Other")
+    yield
     for key, (statement, _, _) in zip(keys, OPENINGS.values(), strict=True):
-        world.policy(key, [root_statement(SHOP), statement])
-    world.crawl()
-    return changes(world)
+        shop.world.policy(key, [root_statement(shop.account), statement])
+    yield
 
 
 @pytest.mark.parametrize("case", OPENINGS)
-def test_a_policy_is_opened(opened: list[tuple[Any, ...]], case: str) -> None:
+def test_a_policy_is_opened(recorded: Recorded, case: str) -> None:
     """A new principal outside the account in an Allow statement is the only change."""
     _, severity, who = OPENINGS[case]
     name = f"key {case.replace(' ', '-')} was"
-    events = [row for row in opened if name in row[2]]
+    opened = recorded[opened_policies][2]
+    events = [change for change in opened if name in change[2]]
     assert events == [("policy_opened", severity, f"The policy of {name} opened to {who}.")]
     assert len(opened) == len(OPENINGS)
 
 
-def test_a_configured_party_has_its_name(world: LedgerBuilder) -> None:
+@scenario
+def opened_to_a_configured_party(shop: Shop) -> Iterator[None]:
+    yield
+    shop.world.policy(shop.k1, [root_statement(shop.account), vendor_statement("999900002222")])
+    yield
+
+
+def test_a_configured_party_has_its_name(recorded: Recorded) -> None:
     """The message has the configured name of a party."""
-    world.crawl()
-    world.policy(K1, [root_statement(SHOP), vendor_statement("999900001111")])
-    world.crawl()
-    settings = settings_of(known_external_parties=[{"name": "Scanner", "accounts": ["999900001111"]}])
-    assert "account 999900001111 (Scanner)" in changes(world, settings=settings)[0][2]
+    ((_, _, message),) = recorded[opened_to_a_configured_party][2]
+    assert "account 999900002222 (Scanner)" in message
 
 
-def test_a_policy_is_changed_without_being_opened(world: LedgerBuilder) -> None:
-    """Added and removed statements are named; a Deny, or another spelling of the same policy, opens nothing."""
-    world.crawl()
+@scenario
+def rewritten_policies(shop: Shop) -> Iterator[None]:
+    yield
     deny = {"Sid": "NoDelete", "Effect": "Deny", "Principal": "*", "Action": "kms:ScheduleKeyDeletion", "Resource": "*"}
-    world.policy(K1, [root_statement(SHOP), deny])
-    world.policy(K2, [root_statement(SHOP) | {"Principal": {"AWS": [SHOP]}, "Action": ["KMS:*"]}])
-    world.crawl()
-    world.policy(K1, [deny | {"Sid": "Never"}])
-    world.crawl()
-    assert sentences(world) == [
+    shop.world.policy(shop.k1, [root_statement(shop.account), deny])
+    shop.world.policy(
+        shop.k2, [root_statement(shop.account) | {"Principal": {"AWS": [shop.account]}, "Action": ["KMS:*"]}]
+    )
+    yield
+    shop.world.policy(shop.k1, [deny | {"Sid": "Never"}])
+    yield
+
+
+def test_a_policy_is_changed_without_being_opened(recorded: Recorded) -> None:
+    """Added and removed statements are named; a Deny, or another spelling of the same policy, opens nothing."""
+    assert [message for run in (2, 3) for _, _, message in recorded[rewritten_policies][run]] == [
+        "The policy of key alias/one was changed: added statement NoDelete.",
         (
             "The policy of key alias/one was changed: added statement Never; removed statement Enable IAM policies, "
             "statement NoDelete."
         ),
-        "The policy of key alias/one was changed: added statement NoDelete.",
     ]
 
 
-def test_aliases_grants_and_tags(world: LedgerBuilder) -> None:
+@scenario
+def changing_access(shop: Shop) -> Iterator[None]:
+    yield
+    shop.world.alias("alias/two", shop.k2)
+    shop.world.tag(shop.k1, Owner="you", Team="x")
+    shop.world.grant(shop.k1, "g2", grantee_principal="arn:aws:iam::999900001111:root")
+    shop.world.remove(KeyGrant, shop.k1, "g1")
+    yield
+    shop.world.remove(Alias, f"arn:aws:kms:{IRELAND}:{shop.account}:alias/two")
+    shop.world.remove(Tag, shop.k1, "Team")
+    yield
+
+
+def test_aliases_grants_and_tags(recorded: Recorded) -> None:
     """Each addition, change and removal has a message; a grant to an outside account has a higher severity."""
-    world.crawl()
-    world.alias("alias/two", K2)
-    world.tag(K1, Owner="you", Team="x")
-    world.grant(K1, "g2", grantee_principal="arn:aws:iam::999900001111:root")
-    world.remove(KeyGrant, K1, "g1")
-    world.crawl()
-    world.remove(Alias, f"arn:aws:kms:{IRELAND}:{SHOP}:alias/two")
-    world.remove(Tag, K1, "Team")
-    world.crawl()
-    assert changes(world) == [
+    assert sorted(recorded[changing_access][2] + recorded[changing_access][3]) == [
         ("alias_created", "low", "Alias alias/two was created for key k2."),
         ("alias_removed", "medium", "Alias alias/two of key k2 was removed."),
         (
@@ -267,19 +326,25 @@ def test_aliases_grants_and_tags(world: LedgerBuilder) -> None:
     ]
 
 
-def test_resources(world: LedgerBuilder) -> None:
+@scenario
+def changing_resources(shop: Shop) -> Iterator[None]:
+    yield
+    shop.world.uses(shop.world.database(shop.account, IRELAND, "db1"), shop.k1)
+    shop.world.uses(shop.secret, None, "none", role="secret")
+    yield
+    shop.world.uses(shop.secret, shop.k2, role="secret")
+    shop.world.change(
+        Resource, f"arn:aws:rds:{IRELAND}:{shop.account}:db:db1", status="inaccessible-encryption-credentials"
+    )
+    yield
+    shop.world.uses(shop.secret, shop.k2, "dangling", role="secret")
+    shop.world.remove(Resource, f"arn:aws:rds:{IRELAND}:{shop.account}:db:db1")
+    yield
+
+
+def test_resources(recorded: Recorded) -> None:
     """Resources are created, change or lose their key, and are deleted."""
-    world.crawl()
-    world.uses(world.database(SHOP, IRELAND, "db1"), K1)
-    world.uses(SECRET, None, "none", role="secret")
-    world.crawl()
-    world.uses(SECRET, K2, role="secret")
-    world.change(Resource, f"arn:aws:rds:{IRELAND}:{SHOP}:db:db1", status="inaccessible-encryption-credentials")
-    world.crawl()
-    world.uses(SECRET, K2, "dangling", role="secret")
-    world.remove(Resource, f"arn:aws:rds:{IRELAND}:{SHOP}:db:db1")
-    world.crawl()
-    assert [changes(world, run) for run in (2, 3, 4)] == [
+    assert [recorded[changing_resources][run] for run in (2, 3, 4)] == [
         [
             ("rekeyed", "medium", "Secret db now uses no key (was alias/one)."),
             ("resource_created", "info", "RDS DB instance db1 in Shop (111122223333, eu-west-1) was created."),
@@ -302,50 +367,64 @@ def test_resources(world: LedgerBuilder) -> None:
     ]
 
 
-def test_data_that_becomes_known_is_not_a_change(world: LedgerBuilder) -> None:
+DENIED = ("kms:ListGrants", "kms:ListResourceTags", "kms:GetKeyPolicy", "kms:DescribeKey")
+
+
+@scenario
+def denied_at_first(shop: Shop) -> Iterator[None]:
+    for action in DENIED:
+        shop.world.gap(shop.account, IRELAND, action, shop.k1)
+    shop.world.uses(shop.secret, None, "unknown", role="secret")
+    yield
+    for action in DENIED:
+        shop.world.remove(Gap, shop.account, IRELAND, *action.split(":"), shop.k1)
+    shop.world.uses(shop.secret, shop.k1, role="secret")
+    yield
+
+
+def test_data_that_becomes_known_is_not_a_change(recorded: Recorded) -> None:
     """Grants, tags and policy that were denied at first are not changes when they are first read."""
-    for action in ("kms:ListGrants", "kms:ListResourceTags", "kms:GetKeyPolicy", "kms:DescribeKey"):
-        world.gap(SHOP, IRELAND, action, K1)
-    world.uses(SECRET, None, "unknown", role="secret")
-    world.crawl()
-    world.facts.pop(Gap)
-    world.uses(SECRET, K1, role="secret")
-    world.crawl()
-    assert changes(world) == []
+    assert recorded[denied_at_first] == {}
 
 
-def test_a_failed_scope_has_no_changes(world: LedgerBuilder) -> None:
+@scenario
+def failed_in_between(shop: Shop) -> Iterator[None]:
+    yield
+    shop.world.outcomes[shop.account, IRELAND] = ("failed", "the role does not exist")
+    yield
+    shop.world.outcomes[shop.account, IRELAND] = ("complete", None)
+    yield
+
+
+def test_a_failed_scope_has_no_changes(recorded: Recorded) -> None:
     """The keys of a failed scope are neither deleted nor created."""
-    world.crawl()
-    world.outcomes[SHOP, IRELAND] = ("failed", "the role does not exist")
-    world.crawl()
-    world.outcomes[SHOP, IRELAND] = ("complete", None)
-    world.crawl()
-    assert changes(world) == []
+    assert recorded[failed_in_between] == {}
 
 
-def test_a_new_resource_type_is_not_a_change(world: LedgerBuilder) -> None:
-    """Resources of a type that only a newer version lists are not reported as created."""
-    world.crawl()
-    world.version = "0.2.0"
-    world.uses(world.database(SHOP, IRELAND, "db1"), K1)
-    world.crawl()
-    assert changes(world) == []
-
-
-def test_accounts_and_key_stores(world: LedgerBuilder) -> None:
-    """Accounts leave; a key store that loses its connection makes its keys unusable."""
-    world.add(CustomKeyStore, account_id=SHOP, region=IRELAND, store_id="c1", name="hsm", connection_state="CONNECTED")
+def test_accounts_and_new_resource_types(world: LedgerBuilder) -> None:
+    """Resources of a type that only a newer version lists are not reported as created; an account that leaves is reported."""
+    key = world.key(SHOP, IRELAND, "k1")
     world.account("222233334444", "Other")
     world.crawl()
-    world.change(CustomKeyStore, SHOP, IRELAND, "c1", connection_state="FAILED", connection_error="USER_LOCKED_OUT")
     world.change(Account, "222233334444", state="LEFT", selection="left")
+    world.version = "0.2.0"
+    world.uses(world.database(SHOP, IRELAND, "db1"), key)
     world.crawl()
-    assert changes(world) == [
-        ("account_left", "medium", "Account Other (222233334444) left the organization."),
-        (
-            "key_store_state",
-            "high",
-            "Custom key store hsm in Shop (111122223333, eu-west-1) is now FAILED (was CONNECTED): USER_LOCKED_OUT.",
-        ),
-    ]
+    left = ("account_left", "medium", "Account Other (222233334444) left the organization.")
+    assert stored_changes(world, Settings()) == [(2, "222233334444", *left)]
+
+
+@scenario
+def a_lost_key_store(shop: Shop) -> Iterator[None]:
+    store = {"account_id": shop.account, "region": IRELAND, "store_id": "c1"}
+    shop.world.add(CustomKeyStore, **store, name="hsm", connection_state="CONNECTED")
+    yield
+    lost = {"connection_state": "FAILED", "connection_error": "USER_LOCKED_OUT"}
+    shop.world.change(CustomKeyStore, *store.values(), **lost)
+    yield
+
+
+def test_key_stores(recorded: Recorded) -> None:
+    """A key store that loses its connection makes its keys unusable."""
+    text = "Custom key store hsm in Shop (111122223333, eu-west-1) is now FAILED (was CONNECTED): USER_LOCKED_OUT."
+    assert recorded[a_lost_key_store] == {2: [("key_store_state", "high", text)]}
