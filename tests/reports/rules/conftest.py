@@ -14,7 +14,7 @@ from reports.rules.loader import load_rules
 from reports.rules.runner import population
 from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
 
-_NAMES = """
+NAMES = """
 SELECT resource_arn, name FROM resources UNION ALL SELECT key_arn, coalesce(alias, key_id) FROM keys
 UNION ALL SELECT alias_arn, alias_name FROM aliases UNION ALL SELECT account_id, name FROM accounts
 """
@@ -33,7 +33,7 @@ def evaluate_rule(world: LedgerBuilder, tmp_path: Path) -> EvaluateRule:
         refresh(settings)
         rule = next(rule for rule in load_rules(settings) if rule.rule_id == rule_id)
         connection = connect(path)
-        names = dict(connection.execute(_NAMES).fetchall())
+        names = dict(connection.execute(NAMES).fetchall())
         rows = list(population(connection, rule))
         connection.close()
         return {names.get(arn, arn): (status, reason) for arn, _, _, _, status, reason in rows}
