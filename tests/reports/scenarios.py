@@ -21,6 +21,7 @@ class Scenarios:
         return self.add(steps.__name__, steps)
 
     def add(self, name: Hashable, steps: Steps) -> Steps:
+        """Add a scenario."""
         self._steps[name] = steps
         return steps
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,6 +22,7 @@ from tests.reports.conftest import RunQuery
 from tests.reports.ledger_builder import LedgerBuilder, settings_of
 from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import vendor_statement
+from tests.reports.scenarios import Scenarios
 
 SHOP, IRELAND = "111122223333", "eu-west-1"
 Change = tuple[str, str, str]
@@ -52,13 +53,13 @@ def new_shop(world: LedgerBuilder, account: str) -> Shop:
 
 Scenario = Callable[[Shop], Iterator[None]]
 """What happens to a shop: each ``yield`` is a crawl of the whole organization."""
-Recorded = dict[Scenario, dict[int, list[Change]]]
+Recorded = dict[Hashable, dict[int, list[Change]]]
 """The changes of each scenario, by run."""
-_scenarios: list[Scenario] = []
+scenarios = Scenarios()
 
 
 def scenario(function: Scenario) -> Scenario:
-    _scenarios.append(function)
+    scenarios.add(function, lambda world, account: function(new_shop(world, account)))
     return function
 
 
@@ -73,19 +74,16 @@ def stored_changes(world: LedgerBuilder, settings: Settings) -> list[tuple[Any, 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
-    """The scenarios happen side by side, each in an account of its own, which is SHOP in the messages."""
+    """The changes of all scenarios; each one's account is SHOP in the messages."""
     world = LedgerBuilder(f"sqlite:///{tmp_path_factory.mktemp('changes') / 'ledger.db'}")
-    shops = {function: new_shop(world, f"1111222200{number:02d}") for number, function in enumerate(_scenarios)}
-    running = [function(shop) for function, shop in shops.items()]
-    while running := [steps for steps in running if next(steps, "end") != "end"]:
-        world.crawl()
+    accounts = scenarios.play(world)
     settings = settings_of(known_external_parties=[{"name": "Scanner", "accounts": ["999900002222"]}])
     found = stored_changes(world, settings)
     changes: Recorded = {}
-    for function, shop in shops.items():
+    for function, account in accounts.items():
         by_run = changes.setdefault(function, {})
-        for run_id, account, event_type, severity, message in found:
-            if account == shop.account:
+        for run_id, account_id, event_type, severity, message in found:
+            if account_id == account:
                 by_run.setdefault(run_id, []).append((event_type, severity, message.replace(account, SHOP)))
     return changes
 
