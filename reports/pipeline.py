@@ -120,13 +120,16 @@ def store_findings(mart: DraftMart, settings: Settings) -> None:
     mart.apply_findings()
 
 
-def check_examples(rules: Iterable[Rule], *, with_gaps: bool = False) -> list[ExampleReport]:
-    """Run the examples of rules against an example mart, which is built in the same way as any mart."""
+def check_examples(
+    rules: Iterable[Rule], *, with_gaps: bool = False, schema_of: Path | None = None
+) -> list[ExampleReport]:
+    """Run the examples of rules against an example mart, which is built in the same way as any mart (see there: schema_of)."""
     from reports.rules.testing.runner import run_examples
 
     def build_example(settings: Settings, rules: Sequence[Rule]) -> None:
         analyze_access(settings)
-        build(settings.database, settings.report.mart, settings, extensions=_extensions(settings, rules))
+        extensions = _extensions(settings, rules)
+        build(settings.database, settings.report.mart, settings, extensions=extensions, schema_of=schema_of)
 
     return run_examples(rules, build_example, with_gaps=with_gaps)
 

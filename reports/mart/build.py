@@ -71,13 +71,15 @@ def build(
     *,
     as_of: int | str | None = None,
     extensions: Sequence[Extension] = (),
+    schema_of: Path | None = None,
 ) -> MartInfo:
     """Build the mart from the ledger and replace the published one; open readers keep the old file.
 
     ``as_of`` is the run or date for which the views answer (see :func:`reports.mart.as_of.resolve_as_of`), by default the latest
-    run that ended. Raises MartError, QueryError, LedgerReadError or DatabaseError.
+    run that ended. ``schema_of`` is a mart whose views are copied if this program built it, where no mart is replaced: creating
+    them takes a second. Raises MartError, QueryError, LedgerReadError or DatabaseError.
     """
-    with mart_builder(engine_url, mart_path, settings, as_of=as_of, extensions=extensions) as mart:
+    with mart_builder(engine_url, mart_path, settings, as_of=as_of, extensions=extensions, schema_of=schema_of) as mart:
         return mart.info()
 
 
@@ -115,6 +117,7 @@ def mart_builder(
     *,
     as_of: int | str | None = None,
     extensions: Sequence[Extension] = (),
+    schema_of: Path | None = None,
 ) -> Iterator[DraftMart]:
     """Build a mart in a temporary file; publish it when the block ends without an error."""
     engine = connect(engine_url, must_exist=True)
@@ -132,7 +135,7 @@ def mart_builder(
     remove_stale_files(mart_path)
     draft_path = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
     parties = [(party.name, party.accounts) for party in settings.known_external_parties]
-    inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties)
+    inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties, schema_of)
     manifest = build_manifest.expected(engine_url, parties)
     with _errors_explained(mart_path):
         duck = _open(draft_path, ledger_size)
@@ -206,11 +209,13 @@ class _Inputs:
     draft_path: Path
     as_of: int | str | None
     parties: list[tuple[str, tuple[str, ...]]]
+    schema_of: Path | None
 
     def full(self, duck: duckdb.DuckDBPyConnection, *, small: bool) -> tuple[int, bool]:
         """Load the whole ledger; returns the run for which the views answer, and whether there are views already."""
         _attach(duck, self.draft_path)
-        copied = build_manifest.copy_schema(duck, self.mart_path)
+        sources = [path for path in (self.mart_path, self.schema_of) if path is not None]
+        copied = any(build_manifest.copy_schema(duck, path) for path in sources)
         if not copied:
             create_schema(duck)
         ledger_reader.copy_all(duck, self.engine_url)

@@ -156,8 +156,9 @@ def test(*, config_path: Path, gaps: bool, targets: tuple[str, ...]) -> None:
     """
     from reports.pipeline import check_examples
 
-    chosen, problems = _select_rules(_settings(config_path), targets)
-    for report in check_examples(chosen, with_gaps=gaps):
+    settings = _settings(config_path)
+    chosen, problems = _select_rules(settings, targets)
+    for report in check_examples(chosen, with_gaps=gaps, schema_of=settings.report.mart):
         examples = len(report.examples.examples) if report.examples else 0
         with_gaps = f", {report.gaps} times with a gap" if gaps else ""
         result = f"{len(report.problems)} problem{'s' * (len(report.problems) != 1)}" if report.problems else "OK"

@@ -27,8 +27,9 @@ def run(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture(autouse=True)
-def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run in a directory without a settings file."""
+def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_mart: Path) -> None:
+    """Run in a directory without a settings file, with a mart."""
+    (tmp_path / Settings().report.mart).symlink_to(sample_mart)
     monkeypatch.chdir(tmp_path)
 
 
