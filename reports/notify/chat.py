@@ -69,6 +69,7 @@ def text(content: Summary) -> str:
     gaps = max(content.gaps_total, len(content.gaps))
     lines = [_plain(STATUS_LINE[content.status]), *map(_line, shown)]
     lines += [f"... and {more:,} more situations"] if more and shown else []
+    lines += [] if content.is_evaluated else ["The rules were not evaluated, so what needs action is unknown."]
     lines += [f"Missing data: {gaps:,} causes, first: {_plain(content.gaps[0])}"] if content.gaps else []
     lines += [f"Report: {content.report_url}"] if content.report_url else []
     return "\n".join(lines)

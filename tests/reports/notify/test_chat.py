@@ -55,6 +55,12 @@ def test_the_text_has_what_matters_most() -> None:
     ]
 
 
+def test_a_text_without_results_of_rules_says_so() -> None:
+    """No situation in a run whose rules were not evaluated is no good news."""
+    content = dataclasses.replace(SUMMARY, attention=(), attention_total=0, is_evaluated=False)
+    assert "The rules were not evaluated, so what needs action is unknown." in text(content).splitlines()
+
+
 def test_hostile_names_mention_nobody_and_link_nowhere() -> None:
     """Names from AWS create no mention, link, markup or line in any chat, and cannot make the text long."""
     hostile = "<!channel> <https://evil.example|x> [x](https://evil.example) @everyone `*a*`\n\u202eb" + "x" * 5000
