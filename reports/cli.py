@@ -68,6 +68,7 @@ def report(
     compliance      the controls of frameworks, for auditors
     changes         the differences from the previous run, or from --since
     account SUBJECT the overview of one account: its ID or name
+    ou SUBJECT      the overview of an organizational unit: its path or ID
     owner SUBJECT   the overview of one owner (settings: owners)
     vendor SUBJECT  an external party: its keys, access paths, deviations
     key SUBJECT     a key (ARN, ID or alias): life, access, dependents

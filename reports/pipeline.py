@@ -218,29 +218,45 @@ def deliver(
     content = replace(content, report=MAILED, report_url=url)
     complete = delivery.deliver(content, settings, (attachment,), request)
     for route in settings.mail.routes if settings.mail else ():
-        complete &= _deliver_route(route, settings, path.parent, request)
+        only = request.only & frozenset(route.recipients)
+        if request.only and not only:
+            continue
+        of_route = replace(request, only=only)
+        try:
+            if route.severity and not _has_failures(route, settings):
+                click.echo(f"no mail to {', '.join(route.recipients)}: no failure is {route.severity} or more severe")
+            elif route.subject is None:
+                recipients = delivery.routed(settings, route.recipients)
+                complete &= delivery.deliver(content, recipients, (attachment,), of_route)
+            else:
+                complete &= _deliver_route(route, route.subject, settings, path.parent, of_route)
+        except QueryError as error:
+            click.echo(f"kmsledger: no mail to {', '.join(route.recipients)}: {error.message}", err=True)
+            complete = False
     return complete
 
 
-def _deliver_route(route: RouteSettings, settings: Settings, directory: Path, request: Request) -> bool:
+def _has_failures(route: RouteSettings, settings: Settings) -> bool:
+    if route.subject is None:
+        return failing(settings, route.severity) > 0
+    kind, name = route.subject
+    return failing(settings, route.severity, report=find(kind, name), subject=name) > 0
+
+
+def _deliver_route(
+    route: RouteSettings, about: tuple[str, str], settings: Settings, directory: Path, request: Request
+) -> bool:
     """Deliver the report about the subject of a route to its recipients; returns whether all of them have it now."""
-    only = request.only & frozenset(route.recipients)
-    if request.only and not only:
-        return True
-    kind, subject = ("account", route.account) if route.account else ("owner", route.owner)
+    kind, subject = about
     report = find(kind, subject)
-    try:
-        path, _ = write([report], settings.report.mart, directory, settings, subject=subject)
-        with open_mart(settings.report.mart, stored=True)[0] as mart:
-            content = summary(mart, settings, limit(mart, report, subject))
-    except QueryError as error:
-        click.echo(f"kmsledger: no mail to {', '.join(route.recipients)}: {error.message}", err=True)
-        return False
+    path, _ = write([report], settings.report.mart, directory, settings, subject=subject)
+    with open_mart(settings.report.mart, stored=True)[0] as mart:
+        content = summary(mart, settings, limit(mart, report, subject))
     name = path.stem.removeprefix("kmsledger-").removesuffix(f"-run{content.run_id}")
     attachment = Attachment(path.name, "text/html", path.read_bytes(), str(settings.report.directory / path.name))
     return delivery.deliver(
         replace(content, report=name),
         delivery.routed(settings, route.recipients),
         (attachment,),
-        replace(request, only=only),
+        request,
     )

@@ -52,19 +52,36 @@ class SesSettings(Group):
     configuration_set: Annotated[Text | None, Unset] = None
 
 
+Severity = Literal["critical", "high", "medium", "low", "info"]
+_ROUTED = ("account", "ou", "owner", "vendor")
+
+
 class RouteSettings(Group):
-    """Recipients of the report about one account or one owner instead of that about the organization."""
+    """Recipients of the report about one account, organizational unit, owner or vendor instead of that about the organization.
+
+    With ``severity``, they get it only if it has an open failure at or above this severity.
+    """
 
     account: Annotated[AccountId | None, Unset] = None
+    ou: Annotated[Text | None, Unset] = None
     owner: Annotated[Text | None, Unset] = None
+    vendor: Annotated[Text | None, Unset] = None
+    severity: Annotated[Severity | None, Unset] = None
     recipients: Annotated[tuple[Address, ...], Field(min_length=1)]
+
+    @property
+    def subject(self) -> tuple[str, str] | None:
+        """Kind and name of what the report is about; None for the organization."""
+        return next(((kind, getattr(self, kind)) for kind in _ROUTED if getattr(self, kind)), None)
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield a route that has not exactly one subject."""
-        given = [name for name in ("account", "owner") if data.get(name)]
-        if len(given) != 1:
-            yield validation_error(tuple(given[1:]), "either account or owner in each route")
+        """Yield a route with several subjects, and one that differs in nothing from the recipients of all mails."""
+        given = [name for name in _ROUTED if data.get(name)]
+        if len(given) > 1 or not (given or data.get("severity")):
+            yield validation_error(
+                tuple(given[1:]), "one of account, ou, owner and vendor in each route, or a severity"
+            )
 
 
 class MailSettings(Group):

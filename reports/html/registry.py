@@ -18,7 +18,7 @@ from reports.html.compliance_report import ComplianceReport
 from reports.html.key_report import KeyReport
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
-from reports.html.subjects.accounts import find_account
+from reports.html.subjects.accounts import find_account, find_ou
 from reports.html.subjects.keys import find_key
 from reports.html.subjects.owners import find_owner
 from reports.html.subjects.subject import Subject
@@ -46,6 +46,7 @@ CHANGES: Final = Report("changes", "changes.html.j2", ChangesReport)
 """The report that compares two runs, which is written only by name."""
 SUBJECT_REPORTS: Final = (
     Report("account", "subject.html.j2", OverviewReport, find_account),
+    Report("ou", "subject.html.j2", OverviewReport, find_ou),
     Report("owner", "subject.html.j2", OverviewReport, find_owner),
     Report("key", "key.html.j2", KeyReport, find_key),
     Report("vendor", "vendor.html.j2", VendorReport, find_vendor),
@@ -98,7 +99,7 @@ def write(
 ) -> list[Path]:
     """Write reports about the mart's run into `directory`; returns the paths, two per report.
 
-    Reports that need a `subject` are about the account, owner, vendor or key with this name.
+    Reports that need a `subject` are about the account, organizational unit, owner, vendor or key with this name.
 
     One file is named after the run; the other has the same content and a fixed name. As of an earlier run or date, there is
     only the file of that run. Raises MartError if the mart cannot be read, QueryError if there was no run that early or no

@@ -207,12 +207,20 @@ def test_routes_get_only_their_report(unsent: Installation) -> None:
             "routes": [
                 {"owner": "nobody", "recipients": ["nobody@northwind.example"]},
                 {"account": accounts[0], "recipients": ["team@northwind.example", "all@northwind.example"]},
+                {"ou": "/", "recipients": ["unit@northwind.example"]},
+                {"severity": "info", "recipients": ["always@northwind.example"]},
+                {"severity": "critical", "account": accounts[1], "recipients": ["calm@northwind.example"]},
             ],
         }
     )
     done = unsent.run("mail")
     assert done.returncode == 4
     assert "no mail to nobody@northwind.example: there is no owner 'nobody'" in done.stderr
+    assert "no mail to calm@northwind.example: no failure is critical or more severe" in done.stdout
+    assert mails(unsent, "calm@northwind.example") == []
+    for name, report in (("unit", "ou-"), ("always", "overview-")):
+        (mail,) = mails(unsent, f"{name}@northwind.example")
+        assert next(mail.iter_attachments()).get_filename().startswith(f"kmsledger-{report}")
     (team,) = mails(unsent, "team@northwind.example")
     (attached,) = team.iter_attachments()
     assert attached.get_filename() == f"kmsledger-account-{accounts[0]}-run1.html"

@@ -1,11 +1,13 @@
-"""An account as the subject of a report."""
+"""An account, or the accounts of an organizational unit, as the subject of a report."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import duckdb
 
 from reports.answers.identifier_lookup import find_accounts
-from reports.html.subjects.subject import VIEWS, Subject
+from reports.html.subjects.subject import VIEWS, Subject, matching, slug
 from reports.mart.connection import quoted
 from reports.mart.errors import QueryError
 
@@ -21,14 +23,31 @@ def find_account(connection: duckdb.DuckDBPyConnection, text: str) -> Subject:
     return account(accounts[0], known[0][0])
 
 
+def find_ou(connection: duckdb.DuckDBPyConnection, text: str) -> Subject:
+    """The organizational unit with a path of names from the root down, or an ID. Raises QueryError with close names."""
+    names: dict[str, list[str]] = {}
+    query = "SELECT account_id, ou_path, ou_ids FROM accounts WHERE ou_path IS NOT NULL ORDER BY account_id"
+    for account_id, path, ids in connection.execute(query).fetchall():
+        parts = path.strip("/").split("/")
+        units = {"/" + "/".join(parts[:length]) for length in range(len(parts) + 1)} | set((ids or "").split("/"))
+        for unit in units - {""}:
+            names.setdefault(unit, []).append(account_id)
+    name = matching("organizational unit", text, sorted(names), "SELECT DISTINCT ou_path FROM accounts")
+    return _of_accounts("organizational unit", name, slug(f"ou {name}"), names[name])
+
+
 def account(account_id: str, name: str | None) -> Subject:
     """An account: its keys and resources, the resources that use its keys, and what is known about both."""
-    value = quoted(account_id)
-    mine = f"account_id = {value}"
+    return _of_accounts("account", f"{name} ({account_id})" if name else account_id, account_id, [account_id])
+
+
+def _of_accounts(kind: str, name: str, slug: str, account_ids: Sequence[str]) -> Subject:
+    values = f"({', '.join(map(quoted, account_ids))})"
+    mine = f"account_id IN {values}"
     conditions = {
-        "resource_keys": f"{mine} OR key_account_id = {value}",
-        "changes": f"{mine} OR split_part(key_arn, ':', 5) = {value}",
-        "situation_findings": f"{mine} OR (kind = 'key' AND split_part(cause, ':', 5) = {value})",
+        "resource_keys": f"{mine} OR key_account_id IN {values}",
+        "changes": f"{mine} OR split_part(key_arn, ':', 5) IN {values}",
+        "situation_findings": f"{mine} OR (kind = 'key' AND split_part(cause, ':', 5) IN {values})",
     }
 
     def selects(whole: str) -> dict[str, str]:
@@ -38,4 +57,4 @@ def account(account_id: str, name: str | None) -> Subject:
         where = {**dict.fromkeys(VIEWS, mine), **conditions, "finding_lifecycle": lifecycle}
         return {view: f"SELECT * FROM {whole}{view} WHERE {where[view]}" for view in VIEWS}
 
-    return Subject("account", f"{name} ({account_id})" if name else account_id, account_id, selects)
+    return Subject(kind, name, slug, selects)

@@ -1,4 +1,4 @@
-"""Limits a report to an account, an owner, a vendor or a key: a catalog in which every view has only what concerns it.
+"""Limits a report to accounts, an owner, a vendor or a key: a catalog in which every view has only what concerns it.
 
 The queries of the reports name views without a catalog, so they run unchanged in the restricted catalog. It has the views that
 are declared here, and nothing else.

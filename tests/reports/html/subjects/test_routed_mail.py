@@ -56,6 +56,15 @@ def test_the_figures_are_those_of_the_account(settings: Settings, mart: duckdb.D
     assert content.unchanged_since is None
 
 
+def test_a_mail_about_a_vendor(settings: Settings, mart: duckdb.DuckDBPyConnection) -> None:
+    """The mail about a vendor has its name in the title, and only findings of keys that concern it."""
+    content = routed(settings, "vendor", "Checkmarx")
+    assert content.title.endswith("Checkmarx")
+    keys = "SELECT key_arn FROM vendors WHERE party = 'Checkmarx' UNION SELECT key_arn FROM vendor_checks WHERE vendor = $1"
+    query = f"SELECT count(*) FROM findings WHERE status = 'fail' AND key_arn IN ({keys})"
+    assert column(mart, query, "Checkmarx") == {str(dict(content.headline)["Findings that fail"])}
+
+
 def test_an_account_that_was_not_read(settings: Settings, mart: duckdb.DuckDBPyConnection) -> None:
     """The mail about an account with unread regions never says that every account and region was read."""
     assert column(mart, "SELECT region FROM coverage WHERE account_id = ? AND outcome = 'failed'", LOCKED)

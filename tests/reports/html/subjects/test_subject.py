@@ -31,6 +31,7 @@ SUBJECTS = (
     ("account", PAYMENTS),
     ("owner", "shop"),
     *(pytest.param("account", account_id, marks=pytest.mark.deep) for account_id in (SHOP, DATA, LOCKED)),
+    pytest.param("ou", "/Research & <b>Data</b>", marks=pytest.mark.deep),
     *(pytest.param("owner", name, marks=pytest.mark.deep) for name in (TEAM, "payments", "locked")),
 )
 SITUATION = f"s-{hashlib.md5(f'key {INVOICES}'.encode()).hexdigest()[:12]}"  # noqa: S324 - the ID of a situation
@@ -56,13 +57,14 @@ def column(mart: duckdb.DuckDBPyConnection, query: str, *values: Any) -> set[str
 
 
 def arns_of(mart: duckdb.DuckDBPyConnection, kind: str, name: str) -> set[str]:
-    """The keys and resources of an account or owner; of a key, the key."""
+    """The keys and resources of an account, organizational unit or owner; of a key, the key."""
     if kind == "key":
         return {name}
     if kind == "owner":
         return column(mart, "SELECT resource_arn FROM owners WHERE owner = ?", name)
     things = "SELECT key_arn AS arn, account_id FROM keys UNION ALL SELECT resource_arn, account_id FROM resources"
-    return column(mart, f"SELECT arn FROM ({things}) WHERE account_id = ?", name)
+    query = f"SELECT arn FROM ({things}) WHERE account_id IN (SELECT account_id FROM accounts WHERE ? IN (account_id, ou_path))"
+    return column(mart, query, name)
 
 
 def everything(page: Node) -> str:
@@ -135,7 +137,7 @@ def test_everything_that_is_theirs(report: Report, mart: duckdb.DuckDBPyConnecti
     assert tile(page, "Customer managed keys") + tile(page, "AWS managed keys") == len(keys)
     used = "SELECT resource_arn || ' ' || role FROM resource_keys WHERE list_has_any([resource_arn, key_arn], $1)"
     assert {f"{row['resource_arn']} {row['role']}" for row in page.data("references")} == column(mart, used, list(mine))
-    whose = "owner" if kind == "owner" else "account_id"
+    whose = {"owner": "owner", "ou": "ou_path"}.get(kind, "account_id")
     problems = (
         f"SELECT rule_id || resource_arn FROM findings WHERE {whose} = ? AND status IN ('fail', 'unknown', 'waived')"
     )
