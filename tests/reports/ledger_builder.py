@@ -228,6 +228,11 @@ class LedgerBuilder:
         if self.outcomes.get(scope, ("", None))[0] == "complete":
             self.outcomes[scope] = ("partial", None)
 
+    def end_gaps(self, account_id: str) -> None:
+        """Allow all calls in an account from now on."""
+        gaps = self.facts.get(Gap, {})
+        self.facts[Gap] = {key: gap for key, gap in gaps.items() if gap["account_id"] != account_id}
+
     def crawl(self, *, status: str | None = None) -> int:
         """Write one run and return its id. A scope whose outcome is `failed` has no data."""
         started = FIRST_RUN + dt.timedelta(days=self.runs)

@@ -1,4 +1,4 @@
-"""Scenarios side by side in one ledger, each in an account of its own: a mart takes a second to build, however small it is."""
+"""Scenarios side by side in one ledger, each in accounts of its own: a mart takes a second to build, however small it is."""
 
 from __future__ import annotations
 
@@ -7,11 +7,18 @@ from collections.abc import Callable, Hashable, Iterator
 from tests.reports.ledger_builder import LedgerBuilder
 
 Steps = Callable[[LedgerBuilder, str], Iterator[None]]
-"""What happens in an account: each ``yield`` is a crawl of the whole organization. Its ID is the second argument."""
+"""What happens in an account, whose ID is the second argument: each ``yield`` is a crawl of the whole organization."""
+
+
+def crawl_side_by_side(world: LedgerBuilder, *scenarios: Iterator[None]) -> None:
+    """Crawl until all scenarios have ended: a scenario changes its own accounts, and each `yield` in it is a run."""
+    active = list(scenarios)
+    while active := [scenario for scenario in active if next(scenario, False) is None]:
+        world.crawl()
 
 
 class Scenarios:
-    """The scenarios of a test module."""
+    """The scenarios of a test module, each in one account."""
 
     def __init__(self) -> None:
         self._steps: dict[Hashable, Steps] = {}
@@ -26,9 +33,7 @@ class Scenarios:
         return steps
 
     def play(self, world: LedgerBuilder) -> dict[Hashable, str]:
-        """Let all scenarios happen, with a crawl after each step; returns the account of each."""
+        """Let all scenarios happen; returns the account of each."""
         accounts = {name: f"1111222200{number:02d}" for number, name in enumerate(self._steps)}
-        running = [steps(world, accounts[name]) for name, steps in self._steps.items()]
-        while running := [steps for steps in running if next(steps, "end") != "end"]:
-            world.crawl()
+        crawl_side_by_side(world, *(steps(world, accounts[name]) for name, steps in self._steps.items()))
         return accounts
