@@ -24,6 +24,8 @@ from reports.rules.testing.operation_facts import (
 
 Response = tuple[tuple[type[VersionedTable], tuple[tuple[tuple[str, Any], ...], ...]], ...]
 """The response of one call for one item: rows by fact table, without the item's own name, in a comparable form."""
+Listing = dict[type[VersionedTable], tuple[list[Row], dict[type[VersionedTable], list[Row]]]]
+"""The response of a listing by fact table: the rows of the items, and by table those that describe them."""
 
 
 def operations(facts: Facts) -> list[str]:
@@ -157,19 +159,33 @@ def mutate(facts: Facts, subject: str, response: Response, account: str) -> Fact
     return result
 
 
-def swap(facts: Facts, action: str, other: Facts) -> Facts:
-    """A copy of the facts in which a listing has the response from another example."""
-    result = _copy(facts)
-    translated = facts.translation_from(other.own)
+def listing_of(facts: Facts, action: str) -> Listing:
+    """The response of a listing: the rows of its items, and those that describe them."""
+    listing: Listing = {}
     for model in listed_by(action):
+        items = _listed(facts, model, action)
+        names = {row[model.natural_key[0]] for row in items}
+        described = {
+            child: [row for row in facts.rows.get(child, ()) if row[column] in names]
+            for child, column in DESCRIBED_BY.items()
+        }
+        listing[model] = items, {child: rows for child, rows in described.items() if rows}
+    return listing
+
+
+def swap(facts: Facts, action: str, listing: Listing, account: str) -> Facts:
+    """A copy of the facts in which a listing has the response from an example in another account."""
+    result = _copy(facts)
+    translated = facts.translation_from(account)
+    for model, (items, described) in listing.items():
         item = model.natural_key[0]
         listed = _listed(facts, model, action)
-        inserted = [translated(row) for row in _listed(other, model, action)]
+        inserted = [translated(row) for row in items]
         result.rows[model] = [row for row in result.rows.get(model, ()) if row not in listed] + inserted
         replaced, names = {row[item] for row in listed}, {row[item] for row in inserted}
         for child, column in DESCRIBED_BY.items():
             _keep(result, child, replaced - names)
             taken = {row[column] for row in result.rows[child]} | replaced
-            candidates = map(translated, other.rows.get(child, ()))
-            result.rows[child] += [row for row in candidates if row[column] in names and row[column] not in taken]
+            candidates = map(translated, described.get(child, ()))
+            result.rows[child] += [row for row in candidates if row[column] not in taken]
     return result

@@ -150,8 +150,15 @@ def _target(case: _Case, name: str) -> str:
 
 
 def _evaluate(reports: Sequence[Report], build_mart: MartBuilder, cases: Mapping[str, Sequence[_Case]]) -> None:
-    """Write all cases into one ledger, build its mart, run the rules and record their results."""
-    variants = [case.runs for of_rule in cases.values() for case in of_rule]
+    """Write all cases into one ledger, build its mart, run the rules and record their results.
+
+    Cases with the same facts share two accounts: most variants equal another one, of the same rule or of others.
+    """
+    shared: dict[str, list[Facts]] = {}
+    for of_rule in cases.values():
+        for case in of_rule:
+            case.runs = shared.setdefault(_without_accounts(case.runs), case.runs)
+    variants = list(shared.values())
     if not variants:
         return
     with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
@@ -168,6 +175,15 @@ def _evaluate(reports: Sequence[Report], build_mart: MartBuilder, cases: Mapping
                 _evaluate_rule(connection, report, cases[report.rule.rule_id])
         finally:
             connection.close()
+
+
+def _without_accounts(runs: Sequence[Facts]) -> str:
+    """The facts of a case as a text in which its accounts have the same names as in every other case."""
+    facts = [
+        (run.names, run.outcomes, {model.__tablename__: rows for model, rows in run.rows.items() if rows})
+        for run in runs
+    ]
+    return repr(facts).replace(runs[-1].own, "{account}").replace(runs[-1].other, "{other}")
 
 
 def _evaluate_rule(connection: duckdb.DuckDBPyConnection, report: Report, cases: Sequence[_Case]) -> None:
@@ -294,10 +310,14 @@ def _mutations(case: _Case, others: Sequence[_Case], numbers: Iterator[int]) -> 
     """Yield the example with the response of the same operation in every other example, each distinct response once."""
     action = str(case.action)
     if action not in OF_ITEM:
+        listings = {}
         for other in others:
             if other.example is not case.example:
-                runs = facts_of(case.example, next(numbers))
-                yield _Case(case.example, [gaps.swap(run, action, other.runs[-1]) for run in runs], action)
+                listing, account = gaps.listing_of(other.runs[-1], action), other.runs[-1].own
+                listings[_with_placeholders(other, repr(listing))] = listing, account
+        for listing, account in listings.values():
+            runs = facts_of(case.example, next(numbers))
+            yield _Case(case.example, [gaps.swap(run, action, listing, account) for run in runs], action)
         return
     responses = {
         (_with_placeholders(other, repr(response)), _kind(subject)): (response, other)
