@@ -42,6 +42,7 @@ $(LOCKED): requirements.lock
 $(READY): $(LOCKED) pyproject.toml
 	@$(PIP) install $(QUIET) --no-deps --no-build-isolation -e .
 	@$(COMPILE) $(OURS)
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/kmsledger schema >/dev/null || true # keeps the description of the views, like byte code
 	@touch $@
 
 demo: $(READY) ## crawl a fictional organization, write its report, and print where the results are

@@ -109,7 +109,7 @@ def run_limited(prepare: Callable[[], Callable[[], None]], *, seconds: float, me
         child = os.fork()
         if not child:
             os.close(writer)
-            _end_with(parent, reader)
+            end_with(parent, reader)
             _run_child(prepare, seconds, memory)
         code = _wait(child)
     finally:
@@ -169,7 +169,7 @@ class _PatientOutput(io.RawIOBase):
             signal.setitimer(signal.ITIMER_REAL, remaining)
 
 
-def _end_with(parent: int, pipe: int) -> None:
+def end_with(parent: int, pipe: int) -> None:
     """Let the kernel end this process when its parent ends, in whatever way, and so closes the other end of a pipe: by SIGIO."""
     signals = {signal.SIGALRM, signal.SIGIO, signal.SIGCHLD} | _heeded_interruptions()
     for number in signals:
@@ -186,7 +186,7 @@ def _run_child(prepare: Callable[[], Callable[[], None]], seconds: float, memory
 
     def work() -> None:
         function = prepare()
-        _limit_memory(memory)
+        limit_memory(memory)
         signal.setitimer(signal.ITIMER_REAL, seconds)
         function()
         sys.stdout.flush()
@@ -200,7 +200,7 @@ def _run_child(prepare: Callable[[], Callable[[], None]], seconds: float, memory
         os._exit(code)
 
 
-def _limit_memory(more: int) -> None:
+def limit_memory(more: int) -> None:
     """Let allocations fail beyond the memory that this process uses now and some bytes more (on Linux)."""
     status = Path("/proc/self/status")
     if status.exists() and (used := re.search(r"^VmData:\s*([0-9]+) kB", status.read_text(), re.MULTILINE)):
@@ -217,6 +217,8 @@ def _exit_code(run: Callable[[], Any]) -> int:
         shown = io.StringIO()
         error.show(file=shown)
         click.echo(printable_lines(shown.getvalue()), err=True, nl=False)
+        return error.exit_code
+    except click.exceptions.Exit as error:
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         return _interrupted()

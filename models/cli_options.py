@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
+from models.memory_size import memory_size
 from models.severities import SEVERITIES, THRESHOLDS
 
 SETTINGS = Path("kmsledger.yaml")
@@ -57,11 +57,10 @@ OUTPUT_FILE = click.option(
 
 
 def _memory_size(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
-    size = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?) ?([KMGT])(I?)B?", value.upper())
-    if size is None:
-        raise click.BadParameter(f"{value!r} is not a size of memory: write 500MB or 4GB.")
-    number, unit, binary = size.groups()
-    return int(float(number) * (1024 if binary else 1000) ** (1 + "KMGT".index(unit)))
+    try:
+        return memory_size(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{value!r} is not a size of memory: write 500MB or 4GB.") from error
 
 
 MEMORY_LIMIT = click.option(
@@ -96,9 +95,9 @@ class Seconds(click.FloatRange):
         return seconds
 
 
-TIMEOUT = click.option(
-    "--timeout", type=Seconds(), default=300, show_default=True, metavar="SECONDS", help="Time that a query may take."
-)
+def timeout_option(default: int, about: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option --timeout with a default in seconds."""
+    return click.option("--timeout", type=Seconds(), default=default, show_default=True, metavar="SECONDS", help=about)
 
 
 def format_option(
@@ -127,7 +126,7 @@ finding_filters = _combined(
     click.option("--framework", metavar="TEXT", help="Only rules mapped to a control with this text in its name."),
 )
 """The options that select findings; the values of a repeated option are alternatives."""
-query_limits = _combined(TIMEOUT, MEMORY_LIMIT, TEMP_DIRECTORY)
+query_limits = _combined(timeout_option(300, "Time that a query may take."), MEMORY_LIMIT, TEMP_DIRECTORY)
 """The options that limit a query: time, memory and disk."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,6 +36,16 @@ def replacing(path: Path, *, fix: str = _FIX) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             unfinished.unlink(missing_ok=True)
+
+
+def keep_compiled(path: Path, content: bytes) -> None:
+    """Keep what can be computed again, beside compiled modules; without effect where Python cannot or may not write those."""
+    if sys.dont_write_bytecode:
+        return
+    with suppress(OSError, OutputError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as unfinished:
+            unfinished.write_bytes(content)
 
 
 def reject_irregular(path: Path) -> None:

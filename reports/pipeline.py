@@ -35,6 +35,7 @@ from reports.rules.extension import RuleTables
 from reports.rules.finding_history import record
 from reports.rules.framework_loader import check_frameworks
 from reports.rules.loader import Rule, load_rules
+from reports.rules.own_rules import OwnRules
 from reports.rules.runner import evaluate_rules
 from reports.rules.waivers import load_waivers
 from reports.vendors.assignments import load_assignments
@@ -105,8 +106,9 @@ def _extensions(settings: Settings, rules: Sequence[Rule]) -> tuple[Extension, .
 
 
 def run_rules(mart: DraftMart, settings: Settings) -> None:
-    """Run the rules in force; the mart then has their results."""
-    evaluate_rules(mart.duck, mart.as_of, load_rules(settings))
+    """Run the rules in force, users' rules within their limits; the mart then has their results."""
+    own = OwnRules(mart.released, settings.rules.timeout, settings.rules.memory_limit)
+    evaluate_rules(mart.duck, mart.as_of, load_rules(settings), own.run)
 
 
 def store_findings(mart: DraftMart, settings: Settings) -> None:

@@ -13,10 +13,12 @@ from models.settings.types import (
     AnyText,
     FilePath,
     Group,
+    MemorySize,
     OneOrMore,
     Text,
     Unset,
     matching,
+    seconds,
     validation_error,
 )
 
@@ -25,9 +27,14 @@ Threshold = Literal["critical", "high", "medium", "low", "info", "never"]
 
 
 class RuleSettings(Group):
-    """Directories with custom rules, disabled rule IDs, parameters (rule ID, parameter, value), waiver files, threshold."""
+    """Directories with custom rules, disabled rule IDs, parameters (rule ID, parameter, value), waiver files, threshold.
+
+    `timeout` (seconds, per rule) and `memory_limit` (bytes) limit custom rules.
+    """
 
     directories: tuple[FilePath, ...] = ()
+    timeout: Annotated[float, seconds(86_400)] = 300
+    memory_limit: MemorySize = 2_000_000_000
     disable: tuple[Text, ...] = ()
     parameters: Mapping[str, Mapping[str, AnyText]] = Field(default_factory=dict)
     waivers: tuple[FilePath, ...] = ()

@@ -15,6 +15,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SecretStr, Validati
 from pydantic import ModelWrapValidatorHandler as Handler
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from models.memory_size import EXPECTED, memory_size
+
 # Regions with KMS in 2026-11, used only to suggest a spelling; other names that look like regions are accepted.
 _NAMES = (
     "af-south-1 ap-east-1 ap-east-2 ap-northeast-1 ap-northeast-2 ap-northeast-3 ap-south-1 ap-south-2 ap-southeast-1 "
@@ -157,6 +159,15 @@ def seconds(high: float) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+def _bytes(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+        return value
+    try:
+        return memory_size(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise invalid(EXPECTED) from error
+
+
 def matching(pattern: str, expected: str, hint: Callable[[str], str | None] = lambda _: None) -> BeforeValidator:
     """Accept text that matches the whole `pattern`; `hint` can suggest a correction for other text."""
     compiled = re.compile(pattern)
@@ -260,6 +271,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 AnyText = Annotated[str, BeforeValidator(_any_text)]
 Unset = BeforeValidator(_unset)  # "" (often from ${NAME:-}) means not set
 OneOrMore = BeforeValidator(_listed)  # a text is a list of one item
+MemorySize = Annotated[int, BeforeValidator(_bytes)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 AccountId = Annotated[str, matching(r"[0-9]{12}", "an account id of 12 digits", _account_hint)]
 OuId = Annotated[

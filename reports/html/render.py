@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import shutil
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -18,7 +17,7 @@ from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
 from jinja2.bccache import Bucket
 from markupsafe import Markup
 
-from models.output_file import OutputError, explained, replacing
+from models.output_file import explained, keep_compiled, replacing
 from reports.html import labels
 from reports.html.charts import bars, line, trend_bars
 from reports.html.filters import FILTERS, finalize
@@ -45,13 +44,7 @@ class _BytecodeCache(BytecodeCache):
             bucket.load_bytecode(file)
 
     def dump_bytecode(self, bucket: Bucket) -> None:
-        if sys.dont_write_bytecode:
-            return
-        path = _compiled(bucket)
-        with suppress(OSError, OutputError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as unfinished, unfinished.open("wb") as file:
-                bucket.write_bytecode(file)
+        keep_compiled(_compiled(bucket), bucket.bytecode_to_string())
 
 
 def _compiled(bucket: Bucket) -> Path:

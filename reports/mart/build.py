@@ -91,6 +91,18 @@ class DraftMart:
     path: Path
     as_of: int
 
+    @contextmanager
+    def released(self) -> Iterator[Path]:
+        """Let another process read the draft, at this path, while the block runs; the connection does not use it then."""
+        draft_path = Path(
+            fetch_one(self.duck, f"SELECT path FROM duckdb_databases() WHERE database_name = '{CATALOG}'")[0]
+        )
+        _close(self.duck)
+        try:
+            yield draft_path
+        finally:
+            _attach(self.duck, draft_path)
+
     def apply_findings(self) -> None:
         """Apply the changed findings, which were written to the ledger, to the mart's copies of the same tables."""
         incremental_load.apply_results(self.duck, self.as_of)

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import duckdb
 import orjson
-from sqlalchemy import make_url
 
-from models.tables.runs import RunStatus
 from reports.mart.connection import CATALOG, fetch_one, quoted
 
 _PACKAGES = ("models", "reports.access", "reports.mart")
@@ -50,11 +48,13 @@ class Manifest:
 
 def expected(engine_url: str, parties: Iterable[tuple[str, Iterable[str]]]) -> Manifest:
     """The manifest of a mart that this program builds from this ledger; runs are still unset."""
+    from sqlalchemy import make_url
+
     listed = sorted((name, sorted(accounts)) for name, accounts in parties)
     url = make_url(engine_url)
     path = str(Path(url.database or "").resolve()) if url.get_backend_name() == "sqlite" else ""
     location = url.set(password=None).render_as_string() + path
-    return Manifest(_program_digest(), _digest(location.encode()), _digest(orjson.dumps(listed)))
+    return Manifest(program_digest(), _digest(location.encode()), _digest(orjson.dumps(listed)))
 
 
 def check(duck: duckdb.DuckDBPyConnection, expected: Manifest) -> Manifest:
@@ -105,7 +105,7 @@ def copy_schema(duck: duckdb.DuckDBPyConnection, path: Path) -> bool:
 def built_by_this_program(duck: duckdb.DuckDBPyConnection, catalog: str) -> bool:
     """Whether this version of the program built the mart that is attached as a catalog: its schema is then the same."""
     try:
-        return bool(fetch_one(duck, f"SELECT program FROM {catalog}.internal.build_manifest")[0] == _program_digest())
+        return bool(fetch_one(duck, f"SELECT program FROM {catalog}.internal.build_manifest")[0] == program_digest())
     except (duckdb.CatalogException, duckdb.BinderException):
         return False  # a mart of an old version has no such table or column
 
@@ -125,6 +125,8 @@ def compare_runs(duck: duckdb.DuckDBPyConnection, known: str, current: str, last
     Pruning changes or deletes runs; another ledger, or one restored from a backup, has different ones. The last known run may
     have been resumed, unless it was still running: then it is unknown which of its facts had been read.
     """
+    from models.tables.runs import RunStatus
+
     if duck.execute(f"SELECT status FROM {known} WHERE run_id = {last_run:d}").fetchall() == [
         (str(RunStatus.RUNNING),)
     ]:
@@ -148,7 +150,8 @@ _MAY_CHANGE = ", ".join(
 
 
 @cache
-def _program_digest() -> str:
+def program_digest() -> str:
+    """Digest of everything that decides what a mart holds."""
     digest = hashlib.blake2b(digest_size=16)
     digest.update(f"{metadata.version('kmsledger')} {duckdb.__version__}".encode())
     for package in _PACKAGES:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +27,12 @@ from models.cli_options import (
     query_limits,
 )
 from models.output_file import replacing
-from reports.mart.errors import OUT_OF_MEMORY, OverLimitError
+from reports.mart.errors import OverLimitError, out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+
+    from reports.mart.connection import Limits
 
 _OVERHEAD = 32_000_000
 """Bytes of a process that are not its query's. DuckDB gets nine tenths of the limit: it does not count all that it uses."""
@@ -94,29 +97,49 @@ def run_query(
     if output_format == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE")
 
-    def prepare() -> Callable[[], None]:
-        # Memory that DuckDB has freed must not count as used. Its allocator reads this when DuckDB is imported, below.
-        os.environ.setdefault("DUCKDB_JE_MALLOC_CONF", "retain:false")
-        from reports.mart.connection import Limits
+    def prepare(limits: Limits) -> Callable[[], None]:
         from reports.mart.mart_reader import open_stating_run
         from reports.mart.query import write
 
-        limits = Limits(memory_limit * 9 // 10, spill, output=unfinished if output_format == "parquet" else None)
+        limits = replace(limits, output=unfinished if output_format == "parquet" else None)
         connection = open_stating_run(mart_path, as_of, limits)
         return partial(
             write, connection, query, form=output_format, limit=limit, path=unfinished, parameters=parameters
         )
 
-    with ExitStack() as files:  # here, because this process outlives the other one
-        unfinished = files.enter_context(replacing(output.absolute())) if output else None
-        spill = files.enter_context(_folder_in(temp_directory)) if temp_directory else None
+    with replacing(output.absolute()) if output else nullcontext() as unfinished:
+        run_within(prepare, "the query", timeout, memory_limit, temp_directory)
+
+
+def run_within(
+    prepare: Callable[[Limits], Callable[[], None]],
+    subject: str,
+    timeout: float,
+    memory_limit: int,
+    temp_directory: Path | None = None,
+) -> None:
+    """Run the function that ``prepare`` returns in a process of its own, with the limits of the options.
+
+    ``prepare`` runs in that process too, and imports DuckDB only there. ``subject`` names what runs, for the message of
+    OverLimitError.
+    """
+
+    def prepare_child() -> Callable[[], None]:
+        # Memory that DuckDB has freed must not count as used. Its allocator reads this when DuckDB is imported, below.
+        os.environ.setdefault("DUCKDB_JE_MALLOC_CONF", "retain:false")
+        from reports.mart.connection import Limits
+
+        return prepare(Limits(memory_limit * 9 // 10, spill))
+
+    # The folder is made here, because this process outlives the other one.
+    with _folder_in(temp_directory) if temp_directory else nullcontext() as spill:
         try:
-            run_limited(prepare, seconds=timeout, memory=memory_limit + _OVERHEAD)
+            run_limited(prepare_child, seconds=timeout, memory=memory_limit + _OVERHEAD)
         except LimitExceededError as error:
             raise OverLimitError(
-                f"the query was stopped after {timeout:g} seconds: select less, or allow more time with --timeout"
+                f"{subject} was stopped after {timeout:g} seconds: select less, or allow more time with --timeout"
                 if error.timed_out
-                else OUT_OF_MEMORY
+                else out_of_memory(subject)
             ) from error
 
 

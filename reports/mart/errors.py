@@ -11,10 +11,12 @@ class OverLimitError(MartError):
     """A query exceeded its time or memory limit (exit code 4)."""
 
 
-OUT_OF_MEMORY = (
-    "the query needs more memory than its limit: select less (fewer columns, a WHERE), allow more with --memory-limit, or let it "
-    "spill to disk with --temp-directory"
-)
+def out_of_memory(subject: str = "the query") -> str:
+    """The message about a query that exceeds the limits of its command."""
+    return (
+        f"{subject} needs more memory than its limit: select less (fewer columns, a WHERE), allow more with --memory-limit, or "
+        "let it spill to disk with --temp-directory"
+    )
 
 
 class QueryError(UserError):

@@ -12,7 +12,7 @@ from typing import Any
 import duckdb
 
 from reports.mart.connection import CATALOG, connect
-from reports.mart.errors import OUT_OF_MEMORY, OverLimitError, QueryError
+from reports.mart.errors import OverLimitError, QueryError, out_of_memory
 from reports.mart.result_writers import writer_of
 
 _FETCH = 2_000
@@ -79,7 +79,7 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (duckdb.OutOfMemoryException, MemoryError) as error:
-        raise OverLimitError(OUT_OF_MEMORY) from error
+        raise OverLimitError(out_of_memory()) from error
     except duckdb.Error as error:
         raise QueryError(_sentence(error)) from error
 

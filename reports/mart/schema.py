@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
+import orjson
+
+from models.output_file import keep_compiled
+from reports.mart.build_manifest import program_digest
 from reports.mart.errors import QueryError
 
 _ESCAPED = re.compile(r"([\\|*<>\[\]])")
@@ -39,7 +45,25 @@ class Relation:
 
 @cache
 def declared() -> tuple[Relation, ...]:
-    """The views in the order of their files, then the histories, with the actual types of their columns."""
+    """The views in the order of their files, then the histories, with the actual types of their columns.
+
+    They are kept beside compiled modules: the types are known only when DuckDB has created the views, which takes seconds.
+    """
+    kept = Path(cache_from_source(__file__)).with_name("schema.json")
+    program = program_digest()
+    with suppress(OSError, orjson.JSONDecodeError):
+        content = orjson.loads(kept.read_bytes())
+        if content["program"] == program:
+            return tuple(
+                Relation(**{**relation, "columns": tuple(Column(**column) for column in relation["columns"])})
+                for relation in content["relations"]
+            )
+    relations = _described()
+    keep_compiled(kept, orjson.dumps({"program": program, "relations": relations}))
+    return relations
+
+
+def _described() -> tuple[Relation, ...]:
     from reports.mart.query import described
     from reports.mart.view_loader import views
 

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.cli_options import AS_OF, CONFIG, LIMIT, MART, SETTINGS, format_option
+from models.cli_options import (
+    AS_OF,
+    CONFIG,
+    LIMIT,
+    MART,
+    MEMORY_LIMIT,
+    SETTINGS,
+    format_option,
+    query_limits,
+    timeout_option,
+)
 from models.severities import SEVERITIES, STATUSES
 
 if TYPE_CHECKING:
     from models.settings import Settings
+    from reports.mart.connection import Limits
     from reports.rules.loader import Rule
 
 FORMAT = "kmsledger.rules/1"
@@ -101,6 +114,7 @@ def show(*, config_path: Path, rule_id: str, output_format: str) -> None:
 @click.option(
     "--framework", metavar="TEXT", help="All rules mapped to a control with this text in its name, with their IDs."
 )
+@query_limits
 @click.argument("rule_id", metavar="RULE", required=False)
 def run(
     *,
@@ -112,6 +126,9 @@ def run(
     output_format: str,
     limit: int,
     framework: str | None,
+    timeout: float,
+    memory_limit: int,
+    temp_directory: Path | None,
     rule_id: str | None,
 ) -> None:
     """Show the result of RULE for every resource that it checks, passes included.
@@ -119,41 +136,72 @@ def run(
     With --framework instead of RULE, show the results of all rules of a control. A rule runs now, with its current text and
     parameters, on the facts of the last run, or of the run that --as-of names. Waivers are not applied: a waived finding is a
     failure here.
-    """
-    from reports.mart.mart_reader import open_stating_run
-    from reports.mart.result_writers import writer_of
-    from reports.rules.findings import FindingFilter, check_names
-    from reports.rules.runner import COLUMNS, population
 
-    settings = _settings(config_path)
+    Exit code 4: the time or memory limit was exceeded.
+    """
+    from reports.mart.cli import run_within
+
     if (rule_id is None) == (framework is None):
         raise click.UsageError("name a rule, or select rules with --framework")
-    chosen = _mapped(settings, framework) if rule_id is None else [_in_force(settings, rule_id)]
-    if not chosen:
-        raise click.UsageError(f"no active rule is mapped to a control with {framework!r} in its name")
-    path = mart_path or settings.report.mart
-    with open_stating_run(path, as_of) as connection:
+
+    def prepare(limits: Limits) -> Callable[[], None]:
+        from reports.mart.mart_reader import open_stating_run
+        from reports.mart.result_writers import writer_of
+        from reports.rules.findings import FindingFilter, check_names
+        from reports.rules.runner import COLUMNS, population
+
+        settings = _settings(config_path)
+        chosen = _mapped(settings, framework) if rule_id is None else [_in_force(settings, rule_id)]
+        if not chosen:
+            raise click.UsageError(f"no active rule is mapped to a control with {framework!r} in its name")
+        connection = open_stating_run(mart_path or settings.report.mart, as_of, limits)
         check_names(connection, FindingFilter(accounts=accounts))
-        rows = (
-            (rule.rule_id, *row)
-            for rule in chosen
-            for row in population(connection, rule, statuses or STATUSES, accounts)
-        )
-        if rule_id is None:
-            writer_of(output_format, limit)(sys.stdout, ("rule_id", *COLUMNS), rows)
-        else:
-            writer_of(output_format, limit)(sys.stdout, COLUMNS, (row[1:] for row in rows))
+
+        def write() -> None:
+            with connection:
+                rows = (
+                    (rule.rule_id, *row)
+                    for rule in chosen
+                    for row in population(connection, rule, statuses or STATUSES, accounts)
+                )
+                if rule_id is None:
+                    writer_of(output_format, limit)(sys.stdout, ("rule_id", *COLUMNS), rows)
+                else:
+                    writer_of(output_format, limit)(sys.stdout, COLUMNS, (row[1:] for row in rows))
+
+        return write
+
+    subject = "the evaluation" if rule_id is None else f"rule {rule_id}"
+    run_within(prepare, subject, timeout, memory_limit, temp_directory)
 
 
 @rules.command()
 @CONFIG
 @click.option("--gaps", is_flag=True, help="Run each example again without each operation's response; slower.")
+@timeout_option(3600, "Time that all examples together may take.")
+@MEMORY_LIMIT
 @click.argument("targets", nargs=-1, metavar="[RULE|FILE|DIR]...")
-def test(*, config_path: Path, gaps: bool, targets: tuple[str, ...]) -> None:
+def test(*, config_path: Path, gaps: bool, timeout: float, memory_limit: int, targets: tuple[str, ...]) -> None:
     """Run the examples of rules: of all rules, or of those named by ID, file or directory.
 
-    Examples state their own parameters, so settings do not affect them. Exit code 1: a rule or an example has a problem.
+    Examples state their own parameters, so settings do not affect them.
+
+    Exit codes: 1 a rule or an example has a problem, 4 the time or memory limit was exceeded.
     """
+    from reports.mart.cli import run_within
+
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(
+        prefix="kmsledger-"
+    ) as folder:  # here, because this process outlives the one that tests
+        tempfile.tempdir = folder
+        try:
+            run_within(lambda _: partial(_test, config_path, targets, gaps=gaps), "the test", timeout, memory_limit)
+        finally:
+            tempfile.tempdir = before
+
+
+def _test(config_path: Path, targets: Sequence[str], *, gaps: bool) -> None:
     from reports.pipeline import check_examples
 
     settings = _settings(config_path)

@@ -12,14 +12,15 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 
 from models.severities import SEVERITIES, STATUSES
 from reports.connections import new_cursor
+from reports.mart.build_manifest import built_by_this_program
 from reports.mart.connection import CATALOG
-from reports.mart.errors import OUT_OF_MEMORY, OverLimitError
+from reports.mart.errors import OverLimitError, out_of_memory
 from reports.rules.loader import OLD_FORM, Rule, RuleError
 
 COLUMNS = ("resource_arn", "account_id", "region", "key_arn", "status", "reason")
@@ -34,7 +35,7 @@ _THREADS = 2
 _FETCHED_ROWS = 2_000
 _WAIVERS_VIEW = re.compile(r"\bwaivers\b", re.IGNORECASE)
 
-_CREATE_RESULTS = """
+CREATE_RESULTS = """
 CREATE OR REPLACE TABLE memory.main.result (rule_id VARCHAR, resource_arn VARCHAR, account_id VARCHAR, region VARCHAR,
   key_arn VARCHAR, severity VARCHAR, status VARCHAR, unwaived_status VARCHAR, waiver VARCHAR, reason VARCHAR, listed BOOLEAN,
   resources BIGINT);
@@ -61,7 +62,7 @@ GROUP BY ALL
 _WAS_PROBLEM = (
     "resource_arn IN (SELECT resource_arn FROM internal.finding WHERE valid_from < {run:d} AND rule_id = '{rule_id}')"
 )
-_FORMER_PROBLEMS = "SELECT DISTINCT rule_id FROM internal.finding WHERE valid_from < $run"
+FORMER_PROBLEMS = "SELECT DISTINCT rule_id FROM internal.finding WHERE valid_from < $run"
 _DUPLICATE = (
     "SELECT resource_arn FROM ({query}\n) WHERE resource_arn <> '' GROUP BY 1 HAVING count(*) > 1 ORDER BY 1 LIMIT 1"
 )
@@ -77,32 +78,23 @@ SELECT rule_id, resource_arn FROM memory.main.result WHERE listed GROUP BY ALL H
 """
 
 
-def evaluate_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule]) -> None:
-    """Collect the findings and counts from the views as of a run. Raises RuleError, which names the rule's file.
+class RunRules(Protocol):
+    """Runs rules and adds their results to ``memory.main.result`` of the connection."""
 
-    Waivers are applied after all other rules and before the rules about waivers, which read the effect of each waiver.
-    """
-    from reports.rules.waivers import apply
-
-    # Rules are written by users too: from here on, the queries of this database reach no file, network or extension.
-    duck.execute("SET enable_external_access = false")
-    duck.execute(_CREATE_RESULTS)
-    ordered = sorted(rules, key=lambda rule: rule.rule_id)
-    _run_rules(duck, run_id, [rule for rule in ordered if not _WAIVERS_VIEW.search(rule.query)])
-    apply(duck, run_id, [rule.rule_id for rule in ordered])
-    _run_rules(duck, run_id, [rule for rule in ordered if _WAIVERS_VIEW.search(rule.query)])
+    def __call__(self, duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rule], /) -> None:
+        """Raises RuleError, or OverLimitError, which name the rule's file."""
 
 
-def _run_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rule]) -> None:
+def run_in_threads(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rule]) -> None:
     """Run rules in parallel, as a single rule does not use all processors. Raises the RuleError of a rule that fails."""
     pending = iter(rules)
-    with_problems = {row[0] for row in duck.execute(_FORMER_PROBLEMS, {"run": run_id}).fetchall()}
+    with_problems = {row[0] for row in duck.execute(FORMER_PROBLEMS, {"run": run_id}).fetchall()}
 
     def work(cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.execute(f"USE {CATALOG}")
         try:
             for rule in pending:
-                _run_rule(cursor, rule, run_id if rule.rule_id in with_problems else None)
+                run_rule(cursor, rule, run_id if rule.rule_id in with_problems else None)
         finally:
             deque(pending, maxlen=0)  # after a failure, the other thread ends with its current rule
             cursor.close()
@@ -110,11 +102,34 @@ def _run_rules(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rul
     with ThreadPoolExecutor(_THREADS) as threads:
         for _ in threads.map(work, [new_cursor(duck) for _ in range(_THREADS)]):
             pass
-    _check_results(duck, {rule.rule_id: rule for rule in rules})
 
 
-def _run_rule(duck: duckdb.DuckDBPyConnection, rule: Rule, run_id: int | None) -> None:
-    """Add the results of one rule; ``run_id`` is the current run of a rule that had findings before."""
+def evaluate_rules(
+    duck: duckdb.DuckDBPyConnection, run_id: int, rules: Iterable[Rule], run_own: RunRules = run_in_threads
+) -> None:
+    """Collect the findings and counts from the views as of a run. Raises RuleError, which names the rule's file.
+
+    Waivers are applied after all other rules and before the rules about waivers, which read the effect of each waiver.
+    ``run_own`` runs users' rules.
+    """
+    from reports.rules.waivers import apply
+
+    # Rules are written by users too: from here on, the queries of this database reach no file, network or extension.
+    duck.execute("SET enable_external_access = false")
+    duck.execute(CREATE_RESULTS)
+    by_id = {rule.rule_id: rule for rule in sorted(rules, key=lambda rule: rule.rule_id)}
+    for about_waivers in (False, True):
+        if about_waivers:
+            apply(duck, run_id, list(by_id))
+        chosen = [rule for rule in by_id.values() if bool(_WAIVERS_VIEW.search(rule.query)) == about_waivers]
+        run_in_threads(duck, run_id, [rule for rule in chosen if rule.shipped])
+        if own := [rule for rule in chosen if not rule.shipped]:
+            run_own(duck, run_id, own)
+        _check_results(duck, by_id)
+
+
+def run_rule(duck: duckdb.DuckDBPyConnection, rule: Rule, run_id: int | None) -> None:
+    """Add the results of one rule to ``memory.main.result``; ``run_id`` is the current run of a rule that had findings before."""
     try:
         parameters = dict(rule.parameters) or None
         if not rule.shipped:  # the tests check this for shipped rules; it takes a quarter of the time of a small run
@@ -128,7 +143,7 @@ def _run_rule(duck: duckdb.DuckDBPyConnection, rule: Rule, run_id: int | None) -
         )
         duck.execute(insert, parameters)
     except duckdb.OutOfMemoryException:
-        raise  # the fault of no rule: the build explains it
+        raise  # the caller explains it
     except duckdb.Error as error:
         raise _failed(rule, error) from error
 
@@ -203,28 +218,34 @@ def waived_population(duck: duckdb.DuckDBPyConnection, rule: Rule) -> Iterator[t
 
 def results_query(duck: duckdb.DuckDBPyConnection, rule: Rule) -> str:
     """The SELECT of all results of a rule, with its parameters as ``$name``. Raises RuleError or OverLimitError."""
-    with _explained(rule):
+    with _explained(duck, rule):
         note = "coalesce(note, '')" if "note" in check_columns(duck, rule) else "''"
     return _RESULTS.format(note=note, query=_select(rule))
 
 
 def _rows(duck: duckdb.DuckDBPyConnection, rule: Rule, query: str, values: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
     results = results_query(duck, rule)
-    with _explained(rule):
+    with _explained(duck, rule):
         cursor = duck.execute(query.format(results=results), {**rule.parameters, **values})
         while rows := cursor.fetchmany(_FETCHED_ROWS):
             yield from rows
 
 
 @contextmanager
-def _explained(rule: Rule) -> Iterator[None]:
+def _explained(duck: duckdb.DuckDBPyConnection, rule: Rule) -> Iterator[None]:
     """Raise DuckDB's errors of the block as RuleError, which names the rule, and a lack of memory as OverLimitError."""
     try:
         yield
-    except duckdb.OutOfMemoryException as error:
-        raise OverLimitError(OUT_OF_MEMORY) from error
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise OverLimitError(f"{rule.source}: {out_of_memory(f'rule {rule.rule_id}')}") from error
     except duckdb.Error as error:
-        raise _failed(rule, error) from error
+        failed = _failed(rule, error)
+        if isinstance(error, duckdb.CatalogException | duckdb.BinderException) and not built_by_this_program(
+            duck, CATALOG
+        ):
+            hint = "another version of kmsledger built the mart: run `kmsledger mart` to rebuild it"
+            failed = RuleError(f"{failed}; {hint}")
+        raise failed from error
 
 
 def _failed(rule: Rule, error: duckdb.Error) -> RuleError:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from models.errors import UserError
+from reports.mart import schema as dictionary
 from reports.mart.cli import schema
 from reports.mart.query import described
-from reports.mart.schema import chosen, declared, markdown
+from reports.mart.schema import Relation, chosen, declared, markdown
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "schema.md"
 
@@ -29,6 +31,28 @@ def test_it_is_what_a_mart_says_of_itself(sample_mart: Path) -> None:
     listed = {(view.name, column.name, column.type, column.about) for view in declared() for column in view.columns}
     assert listed == {(row[0], row[2], row[3], row[4]) for row in rows}
     assert all(view.about and all(column.about for column in view.columns) for view in declared())
+
+
+def test_it_is_kept_for_this_program_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The views are described once for a version of the program; a damaged file, or one of another version, is replaced."""
+    monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    relations = declared()
+    calls: list[int] = []
+
+    def described() -> tuple[Relation, ...]:
+        calls.append(1)
+        return relations[:3]
+
+    monkeypatch.setattr(dictionary, "_described", described)
+    for _ in range(2):
+        assert declared.__wrapped__() == relations[:3]
+    assert len(calls) == 1
+    (kept,) = tmp_path.rglob("schema.json")
+    for content in (b"", b"{", kept.read_bytes().replace(b'"program":"', b'"program":"x')):
+        kept.write_bytes(content)
+        assert declared.__wrapped__() == relations[:3]
+    assert len(calls) == 4
 
 
 def test_histories_and_macros_are_named() -> None:

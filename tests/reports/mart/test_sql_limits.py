@@ -59,8 +59,12 @@ def start(mart: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def finish(mart: Path, *arguments: str, errors: Path) -> Done:
+    return run("sql", "--mart", str(mart), *arguments, errors=errors)
+
+
+def run(*arguments: str, errors: Path) -> Done:
     began = time.monotonic()
-    command = [COMMAND, "sql", "--mart", str(mart), *arguments]
+    command = [COMMAND, *arguments]
     with errors.open("w") as stderr, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr) as process:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

@@ -34,7 +34,7 @@ def _empty_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sample_mar
 
 
 def test_a_rule_runs_on_demand(sample_mart: Path) -> None:
-    """The result of every resource, passes included, agrees with the counts that the run stored."""
+    """The result of every resource, passes included, agrees with the counts that the run stored; each resource counts once."""
     counted = connect(sample_mart)
     stored = counted.execute(
         "SELECT rule_id, sum(passed), sum(failed), sum(unknown), sum(not_applicable) FROM rule_results GROUP BY rule_id"
@@ -42,7 +42,9 @@ def test_a_rule_runs_on_demand(sample_mart: Path) -> None:
     assert len(stored) > 50
     rules_by_id = {rule.rule_id: rule for rule in load_rules(Settings())}
     for rule_id, *expected in stored:
-        found = Counter(row[4] for row in population(counted, rules_by_id[rule_id]))
+        rows = list(population(counted, rules_by_id[rule_id]))
+        assert len({row[0] for row in rows}) == len(rows), f"{rule_id} returns a resource twice"
+        found = Counter(row[4] for row in rows)
         assert [found[name] for name in ("pass", "fail", "unknown", "not_applicable")] == expected, rule_id
     counted.close()
     done = run("run", "key-rotation", "--mart", sample_mart, "--status", "pass", "--format", "csv")

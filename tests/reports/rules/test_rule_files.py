@@ -12,10 +12,11 @@ import pytest
 
 from models.settings import Settings
 from models.settings.report import ReportSettings
-from reports.mart.build import DraftMart, mart_builder
+from reports.mart.build import DraftMart, build, mart_builder
 from reports.mart.connection import connect
+from reports.mart.errors import MartError
 from reports.mart.internal_schema import create_schema
-from reports.pipeline import refresh
+from reports.pipeline import draft_mart, refresh, run_rules
 from reports.rules.framework_loader import controls_by_rule
 from reports.rules.lint import check_branches, check_sources
 from reports.rules.loader import FAMILIES, Rule, RuleError, load_rules, parse_rule
@@ -344,6 +345,46 @@ def test_a_rule_that_breaks_the_contract_is_an_error(old: str, new: str, expecte
     with pytest.raises(RuleError, match=expected) as caught:
         evaluate_rules(small_mart.duck, small_mart.as_of, [rule])
     assert "own-rule.sql" in str(caught.value)
+
+
+def test_rules_on_a_mart_of_another_version_say_how_to_rebuild_it(tmp_path: Path) -> None:
+    """A rule that fails on a mart of another version names the command; on one of this version, only the rule is at fault."""
+    rule = parse_rule("own-rule.sql", RULE.replace("description IS NULL", "nothing IS NULL"))
+    path = tmp_path / "mart.duckdb"
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world.account(SHOP, "Shop", IRELAND)
+    world.crawl()
+    build(world.url, path, Settings())
+    with connect(path) as connection, pytest.raises(RuleError) as of_this_version:
+        list(population(connection, rule))
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE internal.build_manifest SET program = 'older'")
+    with connect(path) as connection, pytest.raises(RuleError) as of_another:
+        list(population(connection, rule))
+    hint = "; another version of kmsledger built the mart: run `kmsledger mart` to rebuild it"
+    assert hint not in str(of_this_version.value)
+    assert str(of_another.value) == str(of_this_version.value) + hint
+
+
+def test_a_lack_of_memory_while_rules_run_is_explained(world: LedgerBuilder, tmp_path: Path) -> None:
+    """The message is about memory and not about a rule; the old mart is untouched, and no draft is left."""
+    world.key(SHOP, IRELAND, "k1")
+    world.crawl()
+    path = tmp_path / "mart.duckdb"
+    settings = settings_of(database=world.url, report={"mart": path}, rules=only("key-rotation"))
+    refresh(settings)
+    before = path.read_bytes()
+    message = "could not be built: memory or the disk for temporary files is full; .* the old mart is untouched"
+
+    def build_in_little_memory() -> None:
+        with draft_mart(settings) as mart:
+            mart.duck.execute("SET max_temp_directory_size = '0B'; SET memory_limit = '1MB'")
+            run_rules(mart, settings)
+
+    with pytest.raises(MartError, match=message):
+        build_in_little_memory()
+    assert path.read_bytes() == before
+    assert not [file for file in tmp_path.iterdir() if ".new" in file.name]
 
 
 @pytest.mark.parametrize("status", ["'good'", "NULL"])

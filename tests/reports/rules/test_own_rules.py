@@ -1,0 +1,194 @@
+"""Limits of users' rules: no rule outlives its time, exceeds its memory, or blocks a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models.settings import Settings
+from reports.mart.build import DraftMart, mart_builder
+from reports.mart.connection import connect
+from reports.mart.errors import OverLimitError
+from reports.rules.loader import Rule, RuleError, parse_rule
+from reports.rules.own_rules import OwnRules
+from reports.rules.runner import evaluate_rules
+from tests.reports.ledger_builder import LedgerBuilder
+from tests.reports.mart.test_sql_limits import ENDLESS, LARGE, LONG, MEMORY, Done, run
+from tests.reports.sample_ledger import IRELAND, SHOP
+
+TEXT = """\
+-- id: own-rule
+-- title: Keys have a description
+-- severity: low
+-- why: So.
+-- fix: So.
+SELECT key_arn AS resource_arn, account_id, region, key_arn, verdict_of(description = 'x', ({value})::VARCHAR) AS verdict
+FROM keys
+"""
+LARGE_TEXT = LARGE["text"]
+
+
+def rule(value: str, name: str = "own-rule") -> Rule:
+    return parse_rule(f"{name}.sql", TEXT.replace("own-rule", name).format(value=value))
+
+
+@pytest.fixture(scope="module")
+def draft(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DraftMart]:
+    """A mart of two keys, not yet published."""
+    folder = tmp_path_factory.mktemp("draft")
+    world = LedgerBuilder(f"sqlite:///{folder / 'ledger.db'}")
+    world.account(SHOP, "Shop", IRELAND)
+    world.key(SHOP, IRELAND, "k1", description="x")
+    world.key(SHOP, IRELAND, "k2", description="y")
+    world.crawl()
+    with mart_builder(world.url, folder / "mart.duckdb", Settings()) as mart:
+        yield mart
+
+
+def results(draft: DraftMart) -> list[tuple[object, ...]]:
+    query = "SELECT rule_id, status, reason, resources FROM memory.main.result ORDER BY ALL"
+    return draft.duck.execute(query).fetchall()
+
+
+def test_rules_in_a_process_of_their_own_give_the_same_results(draft: DraftMart) -> None:
+    """Problems and counts are those of rules in this process, also of rules about waivers; no file is left."""
+    text = TEXT.replace("own-rule", "own-waivers").format(value="(SELECT count(*) FROM waivers)")
+    rules = [rule("'So.'"), parse_rule("own-waivers.sql", text)]
+    evaluate_rules(draft.duck, draft.as_of, rules)
+    expected = results(draft)
+    files = set(draft.path.parent.iterdir())
+    assert len(expected) == 4
+    evaluate_rules(draft.duck, draft.as_of, rules, OwnRules(draft.released, 60, 500_000_000).run)
+    assert results(draft) == expected
+    assert set(draft.path.parent.iterdir()) == files
+
+
+@pytest.mark.parametrize(
+    ("value", "memory", "cause"),
+    [
+        (ENDLESS, 500_000_000, "was stopped after 2 seconds"),
+        (LARGE_TEXT, 50_000_000, "needs more memory than its limit"),
+    ],
+)
+def test_a_bomb_is_named_with_what_happens_to_other_rules(
+    value: str, memory: int, cause: str, draft: DraftMart
+) -> None:
+    """The error names the rule's file, the setting and the fate of the other rules; exit code 4, and no file is left."""
+    files = set(draft.path.parent.iterdir())
+    rules = [rule("'So.'", "a-rule"), rule(value)]
+    with pytest.raises(OverLimitError) as caught:
+        evaluate_rules(draft.duck, draft.as_of, rules, OwnRules(draft.released, 2, memory).run)
+    message = str(caught.value)
+    assert message.startswith(f"own-rule.sql: rule own-rule {cause}: ")
+    assert ("rules.timeout" if value == ENDLESS else "rules.memory_limit") in message
+    assert "other rules are discarded, and the old mart is untouched" in message
+    assert caught.value.exit_code == 4
+    assert set(draft.path.parent.iterdir()) == files
+    assert draft.duck.execute("SELECT count(*) FROM keys").fetchone() == (2,)
+
+
+def test_an_invalid_rule_is_the_same_error_as_before(draft: DraftMart) -> None:
+    """An error of a rule in the other process names its file; exit code 2."""
+    with pytest.raises(RuleError, match=r"^own-rule\.sql: rule own-rule failed: ") as caught:
+        evaluate_rules(draft.duck, draft.as_of, [rule("SELECT nothing")], OwnRules(draft.released, 60, 500_000_000).run)
+    assert caught.value.exit_code == 2
+
+
+def test_an_interruption_ends_the_rules(draft: DraftMart) -> None:
+    """Ctrl-C ends the other process at once."""
+    timer = threading.Timer(2, lambda: os.kill(os.getpid(), signal.SIGINT))
+    began = time.monotonic()
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_rules(draft.duck, draft.as_of, [rule(ENDLESS)], OwnRules(draft.released, 300, 500_000_000).run)
+    assert time.monotonic() - began < 60
+    assert draft.duck.execute("SELECT count(*) FROM keys").fetchone() == (2,)
+
+
+@pytest.fixture
+def config(sample_settings: Settings, tmp_path: Path) -> Path:
+    """Settings with a directory of rules, and a copy of the sample's ledger and mart."""
+    ledger, mart = tmp_path / "ledger.db", tmp_path / "mart.duckdb"
+    shutil.copy(sample_settings.database.removeprefix("sqlite:///"), ledger)
+    shutil.copy(sample_settings.report.mart, mart)
+    (tmp_path / "rules").mkdir()
+    config = tmp_path / "kmsledger.yaml"
+    rules = {"directories": [str(tmp_path / "rules")], "timeout": 1, "memory_limit": f"{MEMORY}MB"}
+    config.write_text(
+        json.dumps({"database": f"sqlite:///{ledger}", "report": {"mart": str(mart)}, "rules": rules}), encoding="utf-8"
+    )
+    return config
+
+
+def run_with(config: Path, value: str, *arguments: str) -> Done:
+    (config.parent / "rules" / "own-rule.sql").write_text(TEXT.format(value=value), encoding="utf-8")
+    return run(*arguments, "--config", str(config), errors=config.with_name("errors"))
+
+
+FAST = ("a function that does not return", "text")
+LIMITED = [name for name in (*LONG, *LARGE) if "SELECT *" not in (LONG | LARGE)[name]]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAST else pytest.mark.deep) for name in LIMITED]
+)
+def test_a_rule_on_demand_ends_at_its_limits(name: str, config: Path) -> None:
+    """`rules run` ends within two seconds of its time limit and ten percent of its memory: one sentence, exit code 4."""
+    trivial = run_with(config, "'So.'", "rules", "run", "own-rule", "--format", "csv")
+    assert trivial.code == 0, trivial
+    limits = ("--timeout", "1" if name in LONG else "20", "--memory-limit", f"{MEMORY}MB", "--format", "csv")
+    done = run_with(config, (LONG | LARGE)[name], "rules", "run", "own-rule", *limits)
+    assert done.code == 4, done
+    assert done.errors.count("\n") == 1
+    assert "rule own-rule" in done.errors
+    assert ("stopped after 1 seconds" if name in LONG else "more memory than its limit") in done.errors
+    assert done.peak <= trivial.peak + MEMORY * 1.1
+    if name in LONG:
+        assert done.seconds <= 1 + 2 + 5 * trivial.seconds  # start-up takes longer on a busy machine
+
+
+@pytest.mark.deep
+def test_the_examples_of_a_rule_end_at_their_limit(config: Path) -> None:
+    """`rules test` ends at its time limit, too: one sentence, exit code 4."""
+    example = "- name: x\n  expect: {k1: pass}\n  keys:\n    - {id: k1}\n"
+    (config.parent / "rules" / "own-rule.examples.yaml").write_text(example, encoding="utf-8")
+    done = run_with(config, ENDLESS, "rules", "test", "own-rule", "--timeout", "5")
+    assert done.code == 4, done
+    assert done.errors.count("\n") == 1
+    assert "the test was stopped after 5 seconds" in done.errors
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("name", [*FAST, "sort"])
+def test_a_bomb_does_not_block_a_run(name: str, config: Path) -> None:
+    """The rebuild of the mart ends with one sentence that names the rule's file, exit code 4, and the old mart."""
+    mart = config.with_name("mart.duckdb")
+    trivial = run_with(config, "'So.'", "mart")
+    assert trivial.code == 0, trivial
+    before = mart.read_bytes()
+    with connect(mart) as connection:
+        assert connection.execute("SELECT count(*) > 0 FROM rule_results WHERE rule_id = 'own-rule'").fetchone() == (
+            True,
+        )
+    text = config.read_text(encoding="utf-8")
+    config.write_text(
+        text.replace('"timeout": 1', '"timeout": 20' if name in LARGE else '"timeout": 1'), encoding="utf-8"
+    )
+    done = run_with(config, (LONG | LARGE)[name], "mart")
+    assert done.code == 4, done
+    assert done.errors.startswith(f"kmsledger: {config.parent}/rules/own-rule.sql: rule own-rule ")
+    assert done.errors.count("\n") == 1
+    assert ("stopped after 1 seconds" if name in LONG else "more memory than its limit") in done.errors
+    assert done.peak <= trivial.peak + MEMORY * 1.1
+    if name in LONG:
+        assert done.seconds <= 3 * trivial.seconds + 3
+    assert mart.read_bytes() == before
+    assert not [path for path in mart.parent.iterdir() if ".new" in path.name]
