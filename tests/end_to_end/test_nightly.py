@@ -220,7 +220,7 @@ def test_routes_get_only_their_report(unsent: Installation) -> None:
     assert mails(unsent, "calm@northwind.example") == []
     for name, report in (("unit", "ou-"), ("always", "overview-")):
         (mail,) = mails(unsent, f"{name}@northwind.example")
-        assert next(mail.iter_attachments()).get_filename().startswith(f"kmsledger-{report}")
+        assert str(next(mail.iter_attachments()).get_filename()).startswith(f"kmsledger-{report}")
     (team,) = mails(unsent, "team@northwind.example")
     (attached,) = team.iter_attachments()
     assert attached.get_filename() == f"kmsledger-account-{accounts[0]}-run1.html"
