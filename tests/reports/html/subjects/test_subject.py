@@ -118,6 +118,7 @@ def test_nothing_of_others(report: Report, mart: duckdb.DuckDBPyConnection, kind
     mine = list(arns_of(mart, kind, name))
     accounts = [*column(mart, "SELECT account_id FROM owners WHERE owner = ?", name), name, *name.split(":")[4:5]]
     naming, text = facts_naming(mart, mine), everything(report(kind, name))
+    assert not re.search("FROM situation_findings|cookbook situations", text), "the command prints rows of others"
     foreign = names_of_others(mart, mine, accounts)
     assert {other for other in foreign if re.search(rf"\b{re.escape(other)}", text) and other not in naming} == set()
     owners = column(
