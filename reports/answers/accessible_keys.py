@@ -13,12 +13,12 @@ from reports.access.engine.policy_parser import Named
 from reports.access.engine.principals import Principal, classify, role_of
 from reports.answers import identifier_lookup
 from reports.answers.access_paths import AccessPath, protected_key
+from reports.answers.change_event import format_account_region, run_to_dict
 from reports.answers.key_access import find_identity
 from reports.answers.repository import Facts, Identity, opened
 from reports.answers.text import UNEVALUATED_POLICIES, and_more, describe_key
 from reports.answers.who_can_result import CONDITIONAL, UNKNOWN, UNUSED, YES
 from reports.mart.as_of import RunRef
-from reports.mart.change_event import format_account_region, run_to_dict
 from reports.mart.errors import QueryError
 from reports.mart.rows import Row, rows
 

@@ -13,12 +13,12 @@ import duckdb
 
 from models.safe_text import printable
 from reports.answers import identifier_lookup, key_history_sql
+from reports.answers.change_event import Detail, Event, describe, format_account_region, run_to_dict, value
 from reports.answers.policy_diff import statement_details
 from reports.answers.text import counted
 from reports.answers.version_diff import VersionDiffs, label, read
 from reports.mart import as_of_connection
 from reports.mart.as_of import RunRef, moments, resolve_as_of, stamp
-from reports.mart.change_event import Detail, Event, describe, format_account_region, run_to_dict, value
 from reports.mart.errors import QueryError
 from reports.mart.rows import Row, rows
 

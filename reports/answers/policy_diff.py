@@ -13,7 +13,7 @@ import orjson
 from models.hashing import canonical_json
 from models.store.policy_canonical import canonical_policy
 from reports.access.engine.policy_parser import Statement, parse
-from reports.mart.change_event import Detail
+from reports.answers.change_event import Detail
 
 _ROOT = re.compile(r"arn:[a-z-]+:iam::(\d{12}):root")
 _MIN_SIMILARITY = 3

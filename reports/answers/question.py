@@ -73,7 +73,7 @@ def _print(answer: Answer, output_format: str, columns: Sequence[str], rows: Cal
 
         write_csv(sys.stdout, columns, ([row[column] for column in columns] for row in rows(answer.to_dict())))
     elif output_format == "json":
-        from reports.mart.change_event import to_json
+        from reports.answers.change_event import to_json
 
         click.echo(to_json(answer.to_dict()))
     else:

@@ -18,12 +18,12 @@ from models.safe_text import printable
 from models.tables import versioned_tables
 from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
+from reports.answers.change_event import Detail, Event, format_account_region, run_to_dict
 from reports.answers.run_gaps import RunGap, find_run_gaps
 from reports.answers.version_diff import VersionDiffs
 from reports.connections import new_cursor
 from reports.mart import as_of_connection, change_log
 from reports.mart.as_of import RunRef, before, moments, resolve_as_of, stamp
-from reports.mart.change_event import Detail, Event, format_account_region, run_to_dict
 from reports.mart.connection import CATALOG
 from reports.mart.errors import QueryError
 from reports.mart.rows import rows

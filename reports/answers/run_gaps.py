@@ -9,8 +9,8 @@ from typing import Any
 import duckdb
 
 from models.safe_text import printable
+from reports.answers.change_event import format_account_region
 from reports.mart.as_of import RunRef
-from reports.mart.change_event import format_account_region
 from reports.mart.rows import rows
 
 _MAX_SUBJECTS = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reports.mart.change_event import format_account_region
+from reports.answers.change_event import format_account_region
 
 UNEVALUATED_POLICIES = (
     "Service control policies (outside the management account), resource control policies, session policies and VPC endpoint "

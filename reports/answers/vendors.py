@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from models.safe_text import printable
+from reports.answers.change_event import run_to_dict, value
 from reports.answers.repository import opened
 from reports.answers.text import UNEVALUATED_POLICIES, and_more, describe_key
 from reports.mart.as_of import RunRef
-from reports.mart.change_event import run_to_dict, value
 from reports.mart.rows import rows
 
 FORMAT = "kmsledger.vendors/1"

@@ -13,8 +13,8 @@ import duckdb
 import orjson
 
 from models.tables.keys import KeyGrant, KeyMetadata, KeyRotation
+from reports.answers.change_event import Detail, Event
 from reports.answers.policy_diff import policy_details
-from reports.mart.change_event import Detail, Event
 from reports.mart.rows import Row, rows
 
 _STATE = ("state", "enabled", "deletion_date", "pending_window_days")

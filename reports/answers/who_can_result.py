@@ -9,8 +9,8 @@ from typing import Any
 from models.safe_text import printable
 from reports.access.engine.model import Access
 from reports.answers.access_paths import AccessPath
+from reports.answers.change_event import format_account_region, run_to_dict
 from reports.mart.as_of import RunRef
-from reports.mart.change_event import format_account_region, run_to_dict
 
 FORMAT = "kmsledger.who-can/1"
 YES, CONDITIONAL, UNKNOWN, UNUSED = "yes", "conditional", "unknown", "unused"

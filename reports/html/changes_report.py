@@ -11,13 +11,13 @@ from typing import Any, Final
 
 from models.settings import Settings
 from models.severities import SEVERITIES
+from reports.answers.change_event import Event
 from reports.answers.run_diff import RunDiff, diff
 from reports.html.labels import account
 from reports.html.query_runner import Source
 from reports.html.run_header import RunReport
 from reports.html.subjects.subject import Subject
 from reports.html.tables import DataTable
-from reports.mart.change_event import Event
 
 LISTED: Final = 300
 """The maximum number of changes listed with their details by account and key; the table has all of them."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from jinja2 import Undefined
 from markupsafe import Markup, escape
 
-from reports.mart.change_event import describe
+from reports.answers.change_event import describe
 
 # Control and format characters can hide, reverse or join text. Tab and line feed are kept: HTML renders both as white space.
 _INVISIBLE: Final = re.compile(

@@ -7,11 +7,11 @@ from functools import cached_property
 from itertools import groupby
 from typing import Any, Final
 
+from reports.answers.change_event import Event
 from reports.answers.key_history import KeyHistory, key_histories
 from reports.html.overview_report import OverviewReport
 from reports.html.tables import DataTable
 from reports.mart.as_of import moments
-from reports.mart.change_event import Event
 from reports.mart.connection import CATALOG
 from reports.mart.rows import Row
 

@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import orjson
 
-from reports.mart.json_load import load_rows
+from reports.mart.extension import load_rows
 
 KMS = "kms.amazonaws.com"
 _OTHERS = ""

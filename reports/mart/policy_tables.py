@@ -21,7 +21,7 @@ from reports.access.engine.policy_parser import Named, Statement, parse
 from reports.access.engine.principals import classify, known_parties, named
 from reports.access.engine.wildcards import complete_arn
 from reports.connections import new_cursor
-from reports.mart.json_load import RowFile, load_rows
+from reports.mart.extension import RowFile, load_rows
 
 _FETCH = 20_000
 

@@ -15,19 +15,9 @@ from models.severities import SEVERITIES, THRESHOLDS
 FORMAT = "kmsledger.vendor-checks/1"
 CLEAN, FAILING, UNKNOWN = 0, 1, 3
 _COLUMNS = (
-    *(
-        "profile",
-        "vendor",
-        "subject_type",
-        "check_name",
-        "account_id",
-        "account_name",
-        "region",
-        "key_arn",
-        "key_alias",
-    ),
-    *("subject", "result", "severity", "reason", "fix", "statement", "evidence", "deadline", "required", "since"),
-)
+    "profile", "vendor", "subject_type", "check_name", "account_id", "account_name", "region", "key_arn", "key_alias",
+    "subject", "result", "severity", "reason", "fix", "statement", "evidence", "deadline", "required", "since",
+)  # fmt: skip
 _QUERY = f"""
 SELECT {", ".join(_COLUMNS)}
 FROM vendor_checks

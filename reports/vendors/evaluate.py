@@ -18,7 +18,6 @@ from reports.vendors.result import Check, CheckResult, date_text, finding, join_
 from reports.vendors.role_check import Roles, keys_named_by
 
 TABLE: Final = "vendor_check"
-_TIMES = ("deadline", "since")
 _STALE_SHARE_DAYS = 30
 """A key that the settings do not name is ignored if sharing stopped longer ago than this."""
 
@@ -31,7 +30,7 @@ class VendorChecks(Extension):
 
     def create(self, duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
         """Evaluate the profiles as of a run. Raises VendorProfileError."""
-        fill(duck, TABLE, ({"run_id": run_id, **_to_row(check)} for check in evaluate(duck, self.settings, run_id)))
+        fill(duck, TABLE, ({"run_id": run_id, **check.row()} for check in evaluate(duck, self.settings, run_id)))
 
 
 def evaluate(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: int) -> Iterator[Check]:
@@ -91,11 +90,6 @@ def evaluate_assignment(assignment: ProfileAssignment, facts: Facts) -> Iterator
         account_regions = sorted({f"{key.account_id}/{key.region}" for key in keys})
         rows = facts.rows("logging", account_regions=account_regions, why=profile.logging)
         yield from _of_rows(assignment, rows if keys else ())
-
-
-def _to_row(check: Check) -> dict[str, Any]:
-    row = check.row()
-    return row | {name: row[name].isoformat() if row[name] else None for name in _TIMES}
 
 
 def _of_rows(assignment: ProfileAssignment, rows: Any) -> Iterator[Check]:

@@ -26,8 +26,7 @@
 --: waiver | The waiver that applies (see waivers).
 --: waived_until | The last day on which the waiver is valid.
 SELECT f.rule_id, f.title, f.severity, f.family, f.status, f.unwaived_status, f.resource_arn, f.resource_type, f.resource_name,
-  f.account_id, f.account_name, f.ou_path, f.region, f.key_arn, f.reason, f.owner, l.first_failed, l.last_seen, l.resolved_at,
-  coalesce(l.reopened, 0) AS reopened,
+  f.account_id, f.account_name, f.ou_path, f.region, f.key_arn, f.reason, f.owner, l.first_failed, l.last_seen, l.resolved_at, l.reopened,
   date_diff('day', l.first_failed, coalesce(l.resolved_at, r.started_at)) AS age_days, l.since, f.waiver, f.waived_until
 FROM internal.findings_without_history_as_of(as_of_run) f
 LEFT JOIN finding_lifecycle_as_of(as_of_run) l ON l.rule_id = f.rule_id

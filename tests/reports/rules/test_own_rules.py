@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -21,7 +22,7 @@ from reports.rules.loader import Rule, RuleError, parse_rule
 from reports.rules.own_rules import OwnRules
 from reports.rules.runner import evaluate_rules
 from tests.reports.ledger_builder import LedgerBuilder
-from tests.reports.mart.test_sql_limits import ENDLESS, LARGE, LONG, MEMORY, Done, run
+from tests.reports.mart.test_sql_limits import COMMAND, ENDLESS, LARGE, LONG, MEMORY, Done, has_ended, run
 from tests.reports.sample_ledger import IRELAND, SHOP
 
 TEXT = """\
@@ -192,3 +193,23 @@ def test_a_bomb_does_not_block_a_run(name: str, config: Path) -> None:
         assert done.seconds <= 3 * trivial.seconds + 3
     assert mart.read_bytes() == before
     assert not [path for path in mart.parent.iterdir() if ".new" in path.name]
+
+
+@pytest.mark.deep
+def test_a_killed_run_leaves_no_orphan(config: Path) -> None:
+    """Kill -9 of the command ends the process of the rules, too, before its time limit."""
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('"timeout": 1', '"timeout": 600'), encoding="utf-8")
+    (config.parent / "rules" / "own-rule.sql").write_text(TEXT.format(value=ENDLESS), encoding="utf-8")
+    with subprocess.Popen([COMMAND, "mart", "--config", str(config)], stderr=subprocess.DEVNULL) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not (spawned := [child for child in children.read_text().split() if b"spawn_main" in command_of(child)]):
+            assert process.poll() is None
+            time.sleep(0.1)
+        time.sleep(2)
+        process.kill()
+    assert has_ended(int(spawned[0]))
+
+
+def command_of(process_id: str) -> bytes:
+    return Path(f"/proc/{process_id}/cmdline").read_bytes()

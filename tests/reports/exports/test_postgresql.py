@@ -16,11 +16,11 @@ from click.testing import CliRunner
 
 from models.errors import UserError
 from models.settings import Settings
-from reports.mart import postgresql_export
-from reports.mart.cli import postgresql
+from reports.exports import postgresql as postgresql_export
+from reports.exports.postgresql import publish
+from reports.exports.views_cli import postgresql
 from reports.mart.connection import connect
 from reports.mart.errors import MartError, QueryError
-from reports.mart.postgresql_export import publish
 from reports.mart.query import described
 from tests import postgres as server
 

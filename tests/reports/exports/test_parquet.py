@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from models.errors import UserError
 from reports.exports import EXPORTS, export
-from reports.mart import parquet_export as exporting
+from reports.exports import parquet as exporting
+from reports.exports.parquet import _encoded
 from reports.mart.connection import connect
-from reports.mart.parquet_export import _encoded
 from reports.mart.view_loader import views
 from tests.reports.sample_ledger import PAYMENTS
 
