@@ -164,7 +164,13 @@ class HistoryLedger:
     def _insert(self, database: sqlite3.Connection, table: HistoryTable, run: int) -> int:
         version = _version(run)
         # A row that never changes describes the last run.
-        numbers = {"i": "r.i", "c": "r.c", "v": version, "f": self.flaw_interval, "run": run if table.salt else self.runs}
+        numbers = {
+            "i": "r.i",
+            "c": "r.c",
+            "v": version,
+            "f": self.flaw_interval,
+            "run": run if table.salt else self.runs,
+        }
         columns = {name: text.format(**numbers) for name, text in table.columns.items()}
         if table.salt is None:
             ends = "NULL"

@@ -30,10 +30,12 @@ _TIME = "strftime('%Y-%m-%d %H:%M:%S', '2022-01-01', {shift}) || '.000000'"
 _FLAWED = "({i} + {v}) % {f} = {f} / 2"
 _RUN_DAY = "(1421 + {run})"
 """The day of the run in which a version begins, counted from 2022-01-01."""
+_RECENT = f"'+' || ({_RUN_DAY} - CASE WHEN {_FLAWED} THEN 800 ELSE {{i}} % 200 END) || ' days'"
+"""At most 200 days before that run, or more than two years with a flaw."""
 _OPERATIONS = (
-    'CASE WHEN {{c}} = 2 AND NOT {flawed} THEN \'["Decrypt","DescribeKey","GenerateDataKey","RetireGrant"]\' '
+    f'CASE WHEN {{c}} = 2 AND NOT {_FLAWED} THEN \'["Decrypt","DescribeKey","GenerateDataKey","RetireGrant"]\' '
     'ELSE \'["CreateGrant","Decrypt","DescribeKey","GenerateDataKeyWithoutPlaintext"]\' END'
-).format(flawed=_FLAWED)
+)
 _GRANTEE = (
     "CASE {c} WHEN 0 THEN printf('arn:aws:sts::%d:assumed-role/aws:ec2-infrastructure/i-%017x', {account}, {i}) "
     "WHEN 1 THEN printf('arn:aws:iam::%d:role/aws-service-role/autoscaling.amazonaws.com/"
@@ -51,7 +53,7 @@ _DETAILS = (
     f"CASE {{{{i}}}} % 4 WHEN 0 THEN replace(printf('{_SECRET}', CASE WHEN {{flawed}} THEN 'false' ELSE 'true' END), 'DAY', "
     # Read and rotated until the secret changes again, a hundred runs later.
     "date('2022-01-01', '+' || CASE WHEN {flawed} THEN 900 ELSE {day} + 100 END || ' days')) "
-    "ELSE printf('{{{{\"Engine\":\"postgres\",\"Revision\":%d}}}}', {{v}}) END"
+    'ELSE printf(\'{{{{"Engine":"postgres","Revision":%d}}}}\', {{v}}) END'
 ).format(flawed=_FLAWED, day=_RUN_DAY)
 _ROLE = "CASE {i} % 4 WHEN 2 THEN 'default-encryption' ELSE 'storage' END"
 
@@ -153,7 +155,7 @@ TABLES = (
         "key_rotation_event",
         {
             "key_arn": KEY,
-            "rotated_at": _TIME.format(shift=f"'+' || ({_RUN_DAY} - CASE WHEN {_FLAWED} THEN 800 ELSE {{i}} % 200 END) || ' days'"),
+            "rotated_at": _TIME.format(shift=_RECENT),
             "rotation_type": "'AUTOMATIC'",
         },
         None,
@@ -202,7 +204,7 @@ TABLES = (
             "issuing_account": f"printf('arn:aws:iam::%d:root', {ACCOUNT})",
             "operations": _OPERATIONS,
             "constraints": _CONSTRAINTS,
-            "created_at": _TIME.format(shift=f"'+' || ({_RUN_DAY} - CASE WHEN {_FLAWED} THEN 400 ELSE {{i}} % 200 END) || ' days'"),
+            "created_at": _TIME.format(shift=_RECENT),
         },
         61,
         rows=3,

@@ -37,6 +37,7 @@ MAX_MEMORY_MB = 3000
 """Megabytes."""
 REPORT_MB = 5
 """Megabytes, at any size."""
+OVERVIEW_CPU_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +143,10 @@ def _measure(history: HistoryLedger) -> list[Figure]:
             Figure(f"mart: {name}, peak memory", run.peak, "MB", MAX_MEMORY_MB if full else None),
         ]
     figures.append(Figure("mart: file after two updates", mart.stat().st_size / 1e6, "MB"))
-    figures += _report_figures(run_in_process(_reports, settings), settings)
+    with connect(mart) as connection:
+        problems = "SELECT count(*) FROM findings WHERE status IN ('fail', 'unknown', 'waived')"
+        figures.append(Figure("mart: open problems", fetch_one(connection, problems)[0]))
+    figures += _report_figures(run_in_process(_reports, settings), settings, full=history.keys >= KEYS)
     return figures + _cookbook_figures(run_in_process(_cookbook, settings), full=full)
 
 
@@ -171,11 +175,15 @@ def _cookbook_figures(cookbook: Process, *, full: bool) -> list[Figure]:
     ]
 
 
-def _report_figures(written: Process, settings: Settings) -> list[Figure]:
+def _report_figures(written: Process, settings: Settings, *, full: bool) -> list[Figure]:
     figures = [Figure("mart: reports, peak memory", written.peak, "MB")]
     for name, cost in written.steps.items():
         size = (settings.report.directory / f"kmsledger-{name}.html").stat().st_size / 1e6
-        figures += [*cost.figures(f"report {name}"), Figure(f"mart: report {name}, size", size, "MB", REPORT_MB)]
+        budget = OVERVIEW_CPU_S if full and name == "overview" else None
+        figures += [
+            Figure(f"mart: report {name}, CPU", cost.cpu, "s", budget),
+            Figure(f"mart: report {name}, size", size, "MB", REPORT_MB),
+        ]
     return figures
 
 

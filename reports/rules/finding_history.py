@@ -9,7 +9,7 @@ import duckdb
 from sqlalchemy import Connection
 
 from models.store.prefetch import prefetch_pages
-from models.store.scd2_merge import Batch, Merged, merge
+from models.store.scd2_merge import Batch, Merged, Row, merge
 from models.tables.findings import Finding, RuleResult
 from models.versioned import VersionedTable
 
@@ -89,7 +89,7 @@ def _merge(
         # Prefetching pays for the first chunks only: in larger sets, neighbouring rows share pages that are read once anyway.
         if number < _PREFETCHED_CHUNKS:
             prefetch_pages(connection, model, [tuple(row[index] for index in key_indexes) for row in rows])
-        facts = [dict(zip(columns, row, strict=True)) for row in rows]
+        facts: list[Row] = [dict(zip(columns, row, strict=True)) for row in rows]
         total += merge(connection, run_id, Batch({model: facts}))
     for rows in _chunks(duck, deleted):
         prefetch_pages(connection, model, rows)
