@@ -12,12 +12,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from benchmarks.history_tables import ACCOUNT, KEY, KEYS_PER_POLICY, REGION, TABLES, HistoryTable
+from benchmarks.history_tables import ACCOUNT, KEY, KEYS_PER_POLICY, REGION, TABLES, TRUST_HASH, HistoryTable
 from models.store.engine import connect, upgrade
 from models.store.policy_canonical import canonical_policy
 
+KNOWN_PARTY = "999000000000"
+"""The external account that one policy in five admits; the settings name it."""
 CHANGE_INTERVAL = 100
 """In each run, one in this number of rows changes."""
+FLAW_INTERVAL = 171
+"""One key in this number violates rules, together with the resource that uses it: some 50,000 findings per million keys.
+
+A change can move the flaws to the next key. With 1, every key has flaws: nine findings per key.
+"""
 SCOPE = 250
 """Keys of one account in one region."""
 
@@ -25,13 +32,14 @@ SCOPE = 250
 class HistoryLedger:
     """A ledger with ``keys`` keys. :meth:`write` writes ``runs`` runs at once, :meth:`run` adds one more."""
 
-    def __init__(self, path: Path, keys: int, runs: int) -> None:
+    def __init__(self, path: Path, keys: int, runs: int, flaw_interval: int = FLAW_INTERVAL) -> None:
         if keys % (CHANGE_INTERVAL * KEYS_PER_POLICY):
             raise ValueError(f"the number of keys must be a multiple of {CHANGE_INTERVAL * KEYS_PER_POLICY}")
         self.url = f"sqlite:///{path}"
         self.path = path
         self.keys = keys
         self.runs = runs
+        self.flaw_interval = flaw_interval
 
     def write(self) -> None:
         """Write all runs; indexes are created after the rows."""
@@ -120,13 +128,6 @@ class HistoryLedger:
                 "INSERT INTO number SELECT n FROM c",
                 (max(self.keys, 1000),),
             )
-        if first == 1:
-            account = ACCOUNT.format(i="(n * 1000)")
-            database.execute(
-                "INSERT INTO account (account_id, name, state, is_management, selection, ou_ids, valid_from, content_hash) "
-                f"SELECT {account}, 'account-' || n, 'ACTIVE', n = 0, 'crawled', 'r-abcd/ou-abcd-' || (n % 20), 1, x'00' "
-                f"FROM number WHERE n < {max(self.keys // 1000, 1)}"
-            )
         for run in range(first, last + 1):
             database.execute(
                 "INSERT INTO run (run_id, started_at, finished_at, status, version, organization_id, accounts, scopes, "
@@ -147,10 +148,14 @@ class HistoryLedger:
         policies = self.keys // KEYS_PER_POLICY
 
         def rows() -> Iterator[tuple[bytes, str, str]]:
+            if runs.start == 1:
+                yield TRUST_HASH, canonical_policy(_TRUST), _TRUST
             for run in runs:
                 step = 1 if run == 1 else CHANGE_INTERVAL
                 for policy in range(0 if run == 1 else _offset(run, 37), policies, step):
-                    received = _policy(111_000_000_000 + policy * KEYS_PER_POLICY // 1000 * 7919, policy, _version(run))
+                    account = 111_000_000_000 + policy * KEYS_PER_POLICY // 1000 * 7919
+                    flawed = (policy + _version(run)) % self.flaw_interval == self.flaw_interval // 2
+                    received = _policy(account, policy, _version(run), flawed=flawed)
                     digest = b"%08x%08x" % (policy, _version(run))
                     yield digest, canonical_policy(received), received
 
@@ -158,7 +163,15 @@ class HistoryLedger:
 
     def _insert(self, database: sqlite3.Connection, table: HistoryTable, run: int) -> int:
         version = _version(run)
-        columns = {name: text.format(i="r.i", c="r.c", v=version) for name, text in table.columns.items()}
+        # A row that never changes describes the last run.
+        numbers = {
+            "i": "r.i",
+            "c": "r.c",
+            "v": version,
+            "f": self.flaw_interval,
+            "run": run if table.salt else self.runs,
+        }
+        columns = {name: text.format(**numbers) for name, text in table.columns.items()}
         if table.salt is None:
             ends = "NULL"
         elif run == 1:
@@ -172,13 +185,14 @@ class HistoryLedger:
         statement = (
             f'INSERT INTO "{table.name}" ({names}, valid_from, valid_to, content_hash) '
             f"SELECT {', '.join(columns.values())}, {run}, {ends}, x'00000000000000000000000000000000' "
-            f"FROM {self._rows(table, run)} AS r"
+            f"FROM {self._rows(table, run)} AS r WHERE {table.where.format(**numbers)}"
         )
         return database.execute(statement).rowcount
 
     def _close(self, database: sqlite3.Connection, table: HistoryTable) -> int:
         previous_version = _version(self.runs - CHANGE_INTERVAL) if self.runs > CHANGE_INTERVAL + 1 else 0
-        columns = [table.columns[name].format(i="r.i", c="r.c", v=previous_version) for name in table.natural_key]
+        numbers = {"i": "r.i", "c": "r.c", "v": previous_version, "f": self.flaw_interval}
+        columns = [table.columns[name].format(**numbers) for name in table.natural_key]
         join = " AND ".join(f'"{table.name}"."{name}" = o."{name}"' for name in table.natural_key)
         keys_sql = ", ".join(f'{text} AS "{name}"' for text, name in zip(columns, table.natural_key, strict=True))
         database.execute(f"CREATE TEMP TABLE ending AS SELECT {keys_sql} FROM {self._rows(table, self.runs)} AS r")
@@ -221,15 +235,25 @@ def _inverse(salt: int) -> int:
     return pow(salt, -1, CHANGE_INTERVAL)
 
 
-def _policy(account: int, number: int, version: int) -> str:
+_TRUST = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"},
+        ],
+    }
+)
+
+
+def _policy(account: int, number: int, version: int, *, flawed: bool) -> str:
     roles = [f"arn:aws:iam::{account}:role/app-{number}-{n}-{version}" for n in range(3)]
     use = ["kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey*", "kms:DescribeKey", "kms:ReEncrypt*"]
     statements = [
         {"Sid": "Root", "Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "kms:*"},
         {"Sid": "Use", "Effect": "Allow", "Principal": {"AWS": roles}, "Action": use},
     ]
-    if number % 5 == 0:
-        outsider = f"{999_000_000_000 + number}"
+    if flawed or number % 5 == 0:
+        outsider = f"{int(KNOWN_PARTY) + number}" if flawed else KNOWN_PARTY
         statements.append({"Sid": "Vendor", "Effect": "Allow", "Principal": {"AWS": outsider}, "Action": "kms:Decrypt"})
     return json.dumps({"Version": "2012-10-17", "Statement": [n | {"Resource": "*"} for n in statements]})
 

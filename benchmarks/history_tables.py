@@ -9,6 +9,8 @@ from models.tables import versioned_tables
 KEYS_PER_POLICY = 50
 """Number of keys with the same policy."""
 
+TRUST_HASH = b"trust-of-service"
+"""The hash of the trust policy of every role."""
 REGION = "CASE {i} / 250 % 4 WHEN 0 THEN 'eu-west-1' WHEN 1 THEN 'us-east-1' WHEN 2 THEN 'eu-central-1' ELSE 'ap-south-1' END"
 ACCOUNT = "(111000000000 + {i} / 1000 * 7919)"
 _KEY_ID = "printf('%08x-0000-4000-8000-%012x', {i}, {i} * 40503 % 281474976710656)"
@@ -25,12 +27,20 @@ _RESOURCE = (
 )
 _LISTED = f"CASE {{i}} % 4 WHEN 2 THEN 'global' ELSE {REGION} END"
 _TIME = "strftime('%Y-%m-%d %H:%M:%S', '2022-01-01', {shift}) || '.000000'"
-_OPERATIONS = '\'["CreateGrant","Decrypt","DescribeKey","GenerateDataKeyWithoutPlaintext"]\''
+_FLAWED = "({i} + {v}) % {f} = {f} / 2"
+_RUN_DAY = "(1421 + {run})"
+"""The day of the run in which a version begins, counted from 2022-01-01."""
+_RECENT = f"'+' || ({_RUN_DAY} - CASE WHEN {_FLAWED} THEN 800 ELSE {{i}} % 200 END) || ' days'"
+"""At most 200 days before that run, or more than two years with a flaw."""
+_OPERATIONS = (
+    f'CASE WHEN {{c}} = 2 AND NOT {_FLAWED} THEN \'["Decrypt","DescribeKey","GenerateDataKey","RetireGrant"]\' '
+    'ELSE \'["CreateGrant","Decrypt","DescribeKey","GenerateDataKeyWithoutPlaintext"]\' END'
+)
 _GRANTEE = (
     "CASE {c} WHEN 0 THEN printf('arn:aws:sts::%d:assumed-role/aws:ec2-infrastructure/i-%017x', {account}, {i}) "
     "WHEN 1 THEN printf('arn:aws:iam::%d:role/aws-service-role/autoscaling.amazonaws.com/"
     "AWSServiceRoleForAutoScaling', {account}) "
-    "ELSE printf('arn:aws:iam::%d:role/service-%d', {account}, {i} % 40) END"
+    "ELSE printf('arn:aws:iam::%d:role/service-%d', {account}, CASE WHEN {flawed} THEN 99 ELSE {i} % 40 END) END"
 )
 _CONSTRAINTS = (
     'CASE {c} WHEN 0 THEN printf(\'{{"EncryptionContextSubset":{{"aws:ebs:id":"vol-%017x"}}}}\', {i}) '
@@ -38,9 +48,23 @@ _CONSTRAINTS = (
 )
 
 
+_SECRET = '{{{{"last_accessed":"DAY","last_rotated":"DAY","rotation_enabled":"%s"}}}}'
+_DETAILS = (
+    f"CASE {{{{i}}}} % 4 WHEN 0 THEN replace(printf('{_SECRET}', CASE WHEN {{flawed}} THEN 'false' ELSE 'true' END), 'DAY', "
+    # Read and rotated until the secret changes again, a hundred runs later.
+    "date('2022-01-01', '+' || CASE WHEN {flawed} THEN 900 ELSE {day} + 100 END || ' days')) "
+    'ELSE printf(\'{{{{"Engine":"postgres","Revision":%d}}}}\', {{v}}) END'
+).format(flawed=_FLAWED, day=_RUN_DAY)
+_ROLE = "CASE {i} % 4 WHEN 2 THEN 'default-encryption' ELSE 'storage' END"
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryTable:
-    """``columns`` are expressions over ``{i}`` (key or resource number), ``{c}`` (row of the key) and ``{v}`` (version)."""
+    """``columns`` and ``where`` are expressions over numbers.
+
+    They are ``{i}`` (key or resource), ``{c}`` (row of the key), ``{v}`` (version), ``{run}`` (run in which the version
+    begins), and ``{f}`` (one key, and the resource that uses it, in so many violates rules).
+    """
 
     name: str
     columns: dict[str, str]
@@ -50,6 +74,8 @@ class HistoryTable:
     """Rows per key."""
     block: int = 1
     """Rows that change together."""
+    where: str = "true"
+    """The rows that exist, of a table without changes."""
 
     @property
     def natural_key(self) -> tuple[str, ...]:
@@ -58,14 +84,47 @@ class HistoryTable:
 
 
 TABLES = (
+    HistoryTable(
+        "account",
+        {
+            "account_id": ACCOUNT,
+            "name": "'account-' || ({i} / 1000)",
+            "state": "'ACTIVE'",
+            "is_management": "{i} = 0",
+            "selection": "'crawled'",
+            "ou_ids": "'r-abcd/ou-abcd-' || ({i} / 1000 % 20)",
+        },
+        None,
+        where="{i} % 1000 = 0",
+    ),
+    HistoryTable("iam_scan", {"account_id": ACCOUNT}, None, where="{i} % 1000 = 0"),
+    HistoryTable(
+        "iam_principal",
+        {
+            "arn": f"printf('arn:aws:iam::%d:role/service-%d', {ACCOUNT}, {{i}} % 1000 / 25)",
+            "account_id": ACCOUNT,
+            "type": "'role'",
+            "name": "'service-' || ({i} % 1000 / 25)",
+            "policy_hash": f"x'{TRUST_HASH.hex()}'",
+        },
+        None,
+        where="{i} % 25 = 0",
+    ),
+    HistoryTable("resource_policy", {"resource_arn": _RESOURCE, "policy_hash": "NULL"}, None, where="{i} % 4 = 0"),
+    HistoryTable(
+        "tag",
+        {"resource_arn": _RESOURCE, "tag_key": "'owner'", "tag_value": "'team-' || ({i} % 311)"},
+        None,
+        where=f"{{i}} % 4 = 0 AND NOT {_FLAWED}",
+    ),
     HistoryTable("key", {"key_arn": KEY, "key_id": _KEY_ID, "account_id": ACCOUNT, "region": REGION}, None),
     HistoryTable(
         "key_metadata",
         {
             "key_arn": KEY,
             "manager": "'CUSTOMER'",
-            "state": "CASE WHEN ({i} / 100 + {v}) % 10 = 0 THEN 'Disabled' ELSE 'Enabled' END",
-            "enabled": "({i} / 100 + {v}) % 10 <> 0",
+            "state": "CASE WHEN ({i} + {v}) % (10 * {f}) = {f} / 2 THEN 'Disabled' ELSE 'Enabled' END",
+            "enabled": "({i} + {v}) % (10 * {f}) <> {f} / 2",
             "description": "printf('Data of service %d, revision %d', {i} % 977, {v})",
             "key_usage": "'ENCRYPT_DECRYPT'",
             "key_spec": "'SYMMETRIC_DEFAULT'",
@@ -86,7 +145,7 @@ TABLES = (
         "key_rotation",
         {
             "key_arn": KEY,
-            "status": "CASE WHEN {i} % 7 = 0 THEN 'disabled' ELSE 'enabled' END",
+            "status": f"CASE WHEN {_FLAWED} THEN 'disabled' ELSE 'enabled' END",
             "period_days": "365 - {v}",
             "next_rotation_at": _TIME.format(shift="'+' || (1500 + {v}) || ' days'"),
         },
@@ -96,7 +155,7 @@ TABLES = (
         "key_rotation_event",
         {
             "key_arn": KEY,
-            "rotated_at": _TIME.format(shift="'+' || ({i} % 365) || ' days'"),
+            "rotated_at": _TIME.format(shift=_RECENT),
             "rotation_type": "'AUTOMATIC'",
         },
         None,
@@ -140,12 +199,12 @@ TABLES = (
         {
             "key_arn": KEY,
             "grant_id": "printf('%032x%016x%016x', {i}, {c}, {v})",
-            "grantee_principal": _GRANTEE.format(c="{c}", account=ACCOUNT, i="{i}"),
+            "grantee_principal": _GRANTEE.format(c="{c}", account=ACCOUNT, i="{i}", flawed=_FLAWED),
             "retiring_principal": "CASE {c} WHEN 0 THEN 'ec2.eu-west-1.amazonaws.com' END",
             "issuing_account": f"printf('arn:aws:iam::%d:root', {ACCOUNT})",
             "operations": _OPERATIONS,
             "constraints": _CONSTRAINTS,
-            "created_at": _TIME.format(shift="'+' || (1000 + {v}) || ' days'"),
+            "created_at": _TIME.format(shift=_RECENT),
         },
         61,
         rows=3,
@@ -162,7 +221,7 @@ TABLES = (
             "status": "CASE {v} % 2 WHEN 0 THEN 'available' ELSE 'modifying' END",
             "encryption": "'aws:kms'",
             "created_at": _TIME.format(shift="'-' || ({i}) || ' minutes'"),
-            "details": 'printf(\'{{"Engine":"postgres","Revision":%d}}\', {v})',
+            "details": _DETAILS,
         },
         67,
     ),
@@ -170,7 +229,7 @@ TABLES = (
         "key_reference",
         {
             "resource_arn": _RESOURCE,
-            "role": "'storage'",
+            "role": _ROLE,
             "position": "0",
             "format": "'key_arn'",
             "raw_value": KEY.replace("{i}", "({i} + {v} % 2)"),
@@ -182,7 +241,7 @@ TABLES = (
         "resource_key",
         {
             "resource_arn": _RESOURCE,
-            "role": "'storage'",
+            "role": _ROLE,
             "position": "0",
             "key_arn": KEY.replace("{i}", "({i} + {v} % 2)"),
             "key_class": "'customer'",

@@ -151,7 +151,16 @@ class OverviewReport(RunReport):
 
     def evidence(self) -> DataTable:
         """The failed, unknown and waived findings."""
-        return self.open_findings(self.findings)
+        return self.open_findings(self.findings).link_to(self.principals, "principal", "resource_arn")
+
+    def gaps(self) -> DataTable:
+        """The open gaps."""
+        return self.data_table("gaps").link_to(self.principals, "principal", "subject")
+
+    @cached_property
+    def principals(self) -> DataTable:
+        """The principals named in policies and grants."""
+        return self.data_table("principals", nested=10)
 
     def rules(self) -> DataTable:
         """The rules with their counts, explanations and fixes; failing rules first."""

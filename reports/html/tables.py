@@ -81,6 +81,22 @@ class DataTable:
         at = self.fields.index(column[3][0][1])
         return any(row[at] is not None for row in self.rows)
 
+    def link_to(self, table: DataTable, kind: str, name: str) -> DataTable:
+        """Link each row without a link to the row of another table that has its value of the field ``name``; returns itself.
+
+        Finding a value in the rows of a page is cheaper than in a mart of millions, and the link never misses its row.
+        """
+        place, own, other = (
+            self.fields.index("place"),
+            self.fields.index(name),
+            table.fields.index(table.spec["ids"][kind]),
+        )
+        listed = {row[other] for row in table.rows}
+        for row in self.rows:
+            if row[place] is None and row[own] in listed:
+                row[place] = f"{kind}-{row[own]}"
+        return self
+
     @property
     def top(self) -> list[Row]:
         """The first rows by field."""

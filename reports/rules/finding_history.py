@@ -9,13 +9,13 @@ import duckdb
 from sqlalchemy import Connection
 
 from models.store.prefetch import prefetch_pages
-from models.store.scd2_merge import Batch, Merged, merge
+from models.store.scd2_merge import Batch, Merged, Row, merge
 from models.tables.findings import Finding, RuleResult
 from models.versioned import VersionedTable
 
-_CHUNK_ROWS = 50_000
+_CHUNK_ROWS = 20_000
 """Rows in memory at a time."""
-_PREFETCHED_CHUNKS = 10
+_PREFETCHED_CHUNKS = 25
 """Chunks whose rows are prefetched from the ledger."""
 
 _COUNTED = {
@@ -48,8 +48,10 @@ def record(duck: duckdb.DuckDBPyConnection, connection: Connection, run_id: int)
     total = Merged()
     for model in (Finding, RuleResult):
         tables = tuple(f"memory.main.{kind}_{model.table().name}" for kind in ("changed", "deleted"))
+        # In the order of the ledger's index: a chunk then changes neighbouring pages and not all of them.
+        order = ", ".join(model.natural_key)
         for table, query in zip(tables, _differences(model), strict=True):
-            duck.execute(f"CREATE OR REPLACE TABLE {table} AS {query}")
+            duck.execute(f"CREATE OR REPLACE TABLE {table} AS {query} ORDER BY {order}")
         total += _merge(duck, connection, run_id, model, tables)
     duck.execute(
         "DROP VIEW memory.main.current_finding; DROP TABLE memory.main.result; DROP TABLE memory.main.current_rule_result"
@@ -87,16 +89,11 @@ def _merge(
         # Prefetching pays for the first chunks only: in larger sets, neighbouring rows share pages that are read once anyway.
         if number < _PREFETCHED_CHUNKS:
             prefetch_pages(connection, model, [tuple(row[index] for index in key_indexes) for row in rows])
-        batch = Batch()
-        for row in rows:
-            batch.add(model, **dict(zip(columns, row, strict=True)))
-        total += merge(connection, run_id, batch)
+        facts: list[Row] = [dict(zip(columns, row, strict=True)) for row in rows]
+        total += merge(connection, run_id, Batch({model: facts}))
     for rows in _chunks(duck, deleted):
         prefetch_pages(connection, model, rows)
-        batch = Batch()
-        for row in rows:
-            batch.mark_complete(model, *row)
-        total += merge(connection, run_id, batch)
+        total += merge(connection, run_id, Batch(complete_listings={model: set(rows)}))
     return total
 
 

@@ -32,4 +32,6 @@ def test_the_mart_is_updated_incrementally() -> None:
     assert figures["mart: first update, all rules, elapsed"].value > 0
     assert figures["mart: first update, incremental build, elapsed"].budget is None
     assert figures["mart: cookbook queries"].value >= 30
+    # As in a real organization, only some resources have problems.
+    assert 0 < figures["mart: open problems"].value < figures["mart: keys"].value / 10
     assert 0 < figures["mart: report overview, size"].value <= (figures["mart: report overview, size"].budget or 0)

@@ -33,7 +33,6 @@ SELECT f.severity, f.status, f.status_change AS change, f.resource_name, f.resou
     CASE
         WHEN f.resource_arn IN (SELECT key_arn FROM keys) THEN 'key-' || f.resource_arn
         WHEN f.resource_arn IN (SELECT resource_arn FROM resource_keys) THEN 'resource-' || f.resource_arn
-        WHEN f.resource_arn IN (SELECT principal FROM key_principals) THEN 'principal-' || f.resource_arn
         WHEN regexp_matches(f.resource_arn, '^[0-9]{12}') THEN 'account-' || left(f.resource_arn, 12)
     END AS place,
     $total AS total

@@ -3,7 +3,6 @@ SELECT coalesce(account_name, account_id) AS account, account_id, CASE region WH
     action, nullif(subject, '') AS subject, CASE
         WHEN subject IN (SELECT key_arn FROM keys) THEN 'key-' || subject
         WHEN subject IN (SELECT resource_arn FROM resource_keys) THEN 'resource-' || subject
-        WHEN subject IN (SELECT principal FROM key_principals) THEN 'principal-' || subject
     END AS place,
     CASE WHEN coalesce(coverage.subject, '') = '' THEN 'the whole listing' END AS whole,
     coalesce(cause_text, cause, 'no reason recorded') AS cause, code, message,

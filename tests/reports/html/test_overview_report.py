@@ -387,3 +387,13 @@ def test_a_key_that_is_not_in_the_ledger_is_named(page: Node) -> None:
     lost = row_with(rows, "shop/old")
     assert lost.cells[1] == f"Shop {SHOP} {IRELAND}"
     assert lost.cells[2] == "Key does not exist"
+
+
+def test_a_link_to_a_principal_has_its_row(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
+    """A finding or gap about a principal links to its row, if the page has one; any other link is kept."""
+    report = OverviewReport(Source(mart), settings)
+    (listed, *_) = (row["principal"] for row in report.principals.top)
+    places = {listed: None, "arn:aws:iam::111122223333:role/not-named": None, "arn:x": "key-arn:x"}
+    gaps = report.table_of("gaps", [{"subject": subject, "place": place} for subject, place in places.items()])
+    gaps.link_to(report.principals, "principal", "subject")
+    assert [row["place"] for row in gaps.top] == [f"principal-{listed}", None, "key-arn:x"]

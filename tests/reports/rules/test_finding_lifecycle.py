@@ -137,6 +137,20 @@ def naive(name: str, history: Sequence[str | None]) -> tuple[Any, ...] | None:
     )
 
 
+def test_findings_are_stored_in_the_order_of_the_index() -> None:
+    """Whatever the order of the results, new findings are inserted by rule and resource, so that a chunk writes few pages."""
+    duck = empty_mart()
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    resources = [f"r{number * 37 % 100:02}" for number in range(100)]
+    with engine.begin() as connection:
+        run_rules(duck, connection, 1, dict.fromkeys(resources, "fail"))
+        inserted = select(Finding.resource_arn).order_by(Finding.table().c.version_id)
+        assert connection.scalars(inserted).all() == sorted(resources)
+    duck.close()
+    engine.dispose()
+
+
 @pytest.mark.deep
 @settings(max_examples=examples(fast=8, deep=8), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
