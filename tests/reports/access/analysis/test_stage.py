@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,21 @@ from reports.mart import as_of_connection
 from reports.mart.connection import connect
 from reports.rules.testing.builders import root_statement
 from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
+from tests.reports.scenarios import crawl_side_by_side
 
 OURS, SISTER = "111122223333", "444455556666"
-PARTNER, STRANGER = "754581900792", "999900001111"
+PARTNER, STRANGER, NEWCOMER = "754581900792", "999900001111", "999900002222"
 REGION = "eu-west-1"
-Query = Callable[[str], list[tuple[Any, ...]]]
+ACCOUNTS = (
+    *(GRANT, SERVICE, EVERYONE, CLASSES, ALTERNATIVES, DEPENDENTS, UNREAD, DENIED, POLICY_CHANGES, EARLIER, TAGGED),
+) = tuple(f"{number:012d}" for number in range(1, 12))
+"""One account for each scenario that shares the ledger."""
+Query = Callable[[str, str], list[tuple[Any, ...]]]
 
 
 @pytest.fixture
 def world(tmp_path: Path) -> LedgerBuilder:
+    """Two accounts without keys, for a test that changes the ledger."""
     world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
     world.account(OURS, "Shop", REGION)
     world.account(SISTER, "Data", REGION)
@@ -36,25 +43,49 @@ def world(tmp_path: Path) -> LedgerBuilder:
 
 
 @pytest.fixture
-def settings(world: LedgerBuilder, tmp_path: Path) -> Settings:
+def settings(world: LedgerBuilder) -> Settings:
+    return _settings(world)
+
+
+def _settings(world: LedgerBuilder) -> Settings:
     parties = [{"name": "Partner", "accounts": [PARTNER]}]
-    return settings_of(database=world.url, known_external_parties=parties, report={"mart": tmp_path / "mart.duckdb"})
+    mart = Path(world.url.removeprefix("sqlite:///")).with_name("mart.duckdb")
+    return settings_of(database=world.url, known_external_parties=parties, report={"mart": mart})
+
+
+@dataclass(frozen=True)
+class Scenarios:
+    """The mart of an account for each scenario, three runs, and a run in which only account NEWCOMER joins."""
+
+    settings: Settings
+    mart: duckdb.DuckDBPyConnection
+    analyzed_after_join: int
+
+
+@pytest.fixture(scope="module")
+def scenarios(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scenarios]:
+    """The scenarios of this file that share a ledger."""
+    world = LedgerBuilder(f"sqlite:///{tmp_path_factory.mktemp('scenarios') / 'ledger.db'}")
+    world.account(SISTER, "Data", REGION)
+    for account in ACCOUNTS:
+        world.account(account, "Shop", REGION)
+    settings = _settings(world)
+    for write in (_grant, _service, _everyone, _classes, _alternatives, _dependents, _unread, _denied):
+        write(world)
+    crawl_side_by_side(world, _policy_changes(world), _earlier(world), _tagged(world, settings))
+    build_mart(settings)
+    world.account(NEWCOMER, "New", REGION)
+    world.crawl()
+    analyzed = analyze_access(settings).policies
+    build_mart(settings)
+    with connect(settings.report.mart) as mart:
+        yield Scenarios(settings, mart, analyzed)
 
 
 @pytest.fixture
-def query(settings: Settings) -> Iterator[Query]:
-    """Return a function that queries the mart; the first call builds it."""
-    connections: list[duckdb.DuckDBPyConnection] = []
-
-    def run(sql: str) -> list[tuple[Any, ...]]:
-        if not connections:
-            build_mart(settings)
-            connections.append(connect(settings.report.mart))
-        return connections[0].execute(sql).fetchall()
-
-    yield run
-    for connection in connections:
-        connection.close()
+def query(scenarios: Scenarios) -> Query:
+    """Return a function that queries the mart of the scenarios for an account, which SQL names `$account`."""
+    return lambda account, sql: scenarios.mart.execute(sql, {"account": account}).fetchall()
 
 
 def allow(sid: str, principal: Any, *actions: str, **condition: dict[str, Any]) -> dict[str, Any]:
@@ -68,9 +99,8 @@ def key(world: LedgerBuilder, number: int, *statements: dict[str, Any], account:
     return world.key(account, REGION, f"00000000-0000-4000-8000-{number:012d}", **({"policy": policy} | values))
 
 
-def test_grant_to_a_foreign_account_is_external_access(world: LedgerBuilder, query: Query) -> None:
-    """A grant to another account is reported with its id, its conditions and its dependency on IAM."""
-    shared = key(world, 1)
+def _grant(world: LedgerBuilder) -> None:
+    shared = key(world, 1, account=GRANT)
     world.grant(
         shared,
         "ab" * 32,
@@ -78,10 +108,14 @@ def test_grant_to_a_foreign_account_is_external_access(world: LedgerBuilder, que
         operations='["Decrypt","DescribeKey"]',
         constraints='{"EncryptionContextSubset":{"tenant":"one","zone":"x"},"SourceArn":"arn:aws:sns:x"}',
     )
-    world.crawl()
+
+
+def test_grant_to_a_foreign_account_is_external_access(query: Query) -> None:
+    """A grant to another account is reported with its id, its conditions and its dependency on IAM."""
     (row,) = query(
+        GRANT,
         "SELECT principal_account, path, source_id, operations, conditions, needs_iam, message FROM internal.key_access "
-        "WHERE access = 'external'"
+        "WHERE account_id = $account AND access = 'external'",
     )
     conditions = "encryption context tenant=one, zone=x; only for arn:aws:sns:x; DescribeKey without encryption context"
     assert row[:6] == (STRANGER, "grant", "ab" * 32, ["kms:Decrypt", "kms:DescribeKey"], conditions, True)
@@ -91,8 +125,7 @@ def test_grant_to_a_foreign_account_is_external_access(world: LedgerBuilder, que
     )
 
 
-def test_a_service_that_acts_for_a_foreign_account_needs_no_iam(world: LedgerBuilder, query: Query) -> None:
-    """Its requests are those of a service principal, which IAM policies of the foreign account do not limit."""
+def _service(world: LedgerBuilder) -> None:
     foreign = {"StringEquals": {"aws:SourceAccount": STRANGER}}
     service = {
         "Sid": "Service",
@@ -100,11 +133,22 @@ def test_a_service_that_acts_for_a_foreign_account_needs_no_iam(world: LedgerBui
         "Principal": {"Service": "sns.amazonaws.com"},
         "Action": "kms:Decrypt",
     }
-    key(world, 1, service | {"Resource": "*", "Condition": foreign}, allow("Any", "*", "kms:Decrypt", **foreign))
-    key(world, 2, allow("Named", f"arn:aws:iam::{STRANGER}:role/x", "kms:Decrypt"))
-    world.crawl()
+    key(
+        world,
+        1,
+        service | {"Resource": "*", "Condition": foreign},
+        allow("Any", "*", "kms:Decrypt", **foreign),
+        account=SERVICE,
+    )
+    key(world, 2, allow("Named", f"arn:aws:iam::{STRANGER}:role/x", "kms:Decrypt"), account=SERVICE)
+
+
+def test_a_service_that_acts_for_a_foreign_account_needs_no_iam(query: Query) -> None:
+    """Its requests are those of a service principal, which IAM policies of the foreign account do not limit."""
     assert query(
-        "SELECT source_id, needs_iam FROM internal.key_access WHERE access = 'external' ORDER BY source_id"
+        SERVICE,
+        "SELECT source_id, needs_iam FROM internal.key_access WHERE account_id = $account AND access = 'external' "
+        "ORDER BY source_id",
     ) == [
         ("Any", False),
         ("Named", True),
@@ -112,15 +156,19 @@ def test_a_service_that_acts_for_a_foreign_account_needs_no_iam(world: LedgerBui
     ]
 
 
-def test_everyone_is_public_only_without_restrictions(world: LedgerBuilder, query: Query) -> None:
+def _everyone(world: LedgerBuilder) -> None:
+    key(world, 1, allow("Own", "*", "kms:Decrypt", StringEquals={"kms:CallerAccount": EVERYONE}), account=EVERYONE)
+    through_s3 = {"kms:ViaService": "s3.eu-west-1.amazonaws.com"}
+    key(world, 2, allow("Service", "*", "kms:Decrypt", StringEquals=through_s3), account=EVERYONE)
+    key(world, 3, allow("All", "*", "kms:Decrypt"), account=EVERYONE)
+
+
+def test_everyone_is_public_only_without_restrictions(query: Query) -> None:
     """A star with a condition on the caller's account is not public; with a condition on a service, it has its own class."""
-    key(world, 1, allow("Own", "*", "kms:Decrypt", StringEquals={"kms:CallerAccount": OURS}))
-    key(world, 2, allow("Service", "*", "kms:Decrypt", StringEquals={"kms:ViaService": "s3.eu-west-1.amazonaws.com"}))
-    key(world, 3, allow("All", "*", "kms:Decrypt"))
-    world.crawl()
     rows = query(
-        "SELECT source_id, list(access ORDER BY access) FROM internal.key_access WHERE path = 'policy' "
-        "GROUP BY ALL ORDER BY source_id"
+        EVERYONE,
+        "SELECT source_id, list(access ORDER BY access) FROM internal.key_access WHERE account_id = $account AND path = 'policy' "
+        "GROUP BY ALL ORDER BY source_id",
     )
     assert dict(rows) == {
         "Own": ["owner_direct"],
@@ -130,13 +178,18 @@ def test_everyone_is_public_only_without_restrictions(world: LedgerBuilder, quer
     }
 
 
-def test_accounts_and_parties_determine_the_class(world: LedgerBuilder, query: Query) -> None:
+def _classes(world: LedgerBuilder) -> None:
+    key(world, 1, allow("Others", [SISTER, PARTNER, STRANGER], "kms:Decrypt"), account=CLASSES)
+    key(world, 2, allow("Newcomer", NEWCOMER, "kms:Decrypt"), account=CLASSES)
+
+
+def test_accounts_and_parties_determine_the_class(query: Query) -> None:
     """Accounts of the organization, known parties and strangers have their own class and name, also in the message."""
-    key(world, 1, allow("Others", [SISTER, PARTNER, STRANGER], "kms:Decrypt"))
-    world.crawl()
     assert query(
+        CLASSES,
         "SELECT principal_account, access, party, contains(message, coalesce('(' || party || ')', '')), "
-        "contains(message, '{') FROM internal.key_access WHERE source_id = 'Others' ORDER BY principal_account"
+        "contains(message, '{') FROM internal.key_access WHERE account_id = $account AND source_id = 'Others' "
+        "ORDER BY principal_account",
     ) == [
         (SISTER, "organization", "Data", True, False),
         (PARTNER, "vendor", "Partner", True, False),
@@ -144,40 +197,40 @@ def test_accounts_and_parties_determine_the_class(world: LedgerBuilder, query: Q
     ]
 
 
-def test_a_new_account_or_party_needs_no_new_analysis(world: LedgerBuilder, settings: Settings) -> None:
+def test_a_new_account_or_party_needs_no_new_analysis(scenarios: Scenarios, query: Query) -> None:
     """The mart build resolves parties: a foreign account that joins the organization changes its class at once."""
-    key(world, 1, allow("Other", STRANGER, "kms:Decrypt"))
-    world.crawl()
-    build_mart(settings)
-    world.account(STRANGER, "New", REGION)
-    world.crawl()
-    assert analyze_access(settings).policies == 0
-    build_mart(settings)
-    with connect(settings.report.mart) as mart:
-        assert mart.execute("SELECT access, party FROM internal.key_access WHERE source_id = 'Other'").fetchall() == [
-            ("organization", "New")
-        ]
+    assert scenarios.analyzed_after_join == 0
+    sql = "SELECT access, party FROM internal.key_access WHERE source_id = 'Newcomer' AND account_id = $account"
+    assert query(CLASSES, sql) == [("organization", "New")]
 
 
-def test_access_start_survives_policy_changes(world: LedgerBuilder, query: Query) -> None:
+def _policy_changes(world: LedgerBuilder) -> Iterator[None]:
+    shared = key(world, 1, allow("First", PARTNER, "kms:Decrypt"), account=POLICY_CHANGES)
+    interrupted = key(world, 2, allow("First", PARTNER, "kms:Decrypt"), account=POLICY_CHANGES)
+    yield
+    world.policy(
+        shared, [root_statement(POLICY_CHANGES), allow("Second", f"arn:aws:iam::{PARTNER}:root", "kms:Encrypt")]
+    )
+    world.policy(interrupted, [root_statement(POLICY_CHANGES)])
+    yield
+    world.policy(shared, [root_statement(POLICY_CHANGES), allow("Third", PARTNER, "kms:*")])
+    world.policy(interrupted, [root_statement(POLICY_CHANGES), allow("First", PARTNER, "kms:Decrypt")])
+    yield
+
+
+def test_access_start_survives_policy_changes(query: Query) -> None:
     """Access continues across policy versions and access paths; it starts again after an interruption."""
-    shared = key(world, 1, allow("First", PARTNER, "kms:Decrypt"))
-    interrupted = key(world, 2, allow("First", PARTNER, "kms:Decrypt"))
-    world.crawl()
-    world.policy(shared, [root_statement(OURS), allow("Second", f"arn:aws:iam::{PARTNER}:root", "kms:Encrypt")])
-    world.policy(interrupted, [root_statement(OURS)])
-    world.crawl()
-    world.policy(shared, [root_statement(OURS), allow("Third", PARTNER, "kms:*")])
-    world.policy(interrupted, [root_statement(OURS), allow("First", PARTNER, "kms:Decrypt")])
-    world.crawl()
-    template = "SELECT source_id, since_run FROM internal.key_access{} WHERE access = 'vendor' ORDER BY since_run"
-    assert query(template.format("")) == [("Third", 1), ("First", 3)]
-    assert query(template.format("_as_of(2)")) == [("Second", 1)]
-    assert query("SELECT key_arn = '" + shared + "', since_run FROM vendors ORDER BY 2") == [(True, 1), (False, 3)]
+    template = (
+        "SELECT source_id, since_run FROM internal.key_access{} WHERE account_id = $account AND access = 'vendor' "
+        "ORDER BY since_run"
+    )
+    assert query(POLICY_CHANGES, template.format("")) == [("Third", 1), ("First", 3)]
+    assert query(POLICY_CHANGES, template.format("_as_of(2)")) == [("Second", 1)]
+    vendors = "SELECT right(key_arn, 1), since_run FROM vendors WHERE account_id = $account ORDER BY 2"
+    assert query(POLICY_CHANGES, vendors) == [("1", 1), ("2", 3)]
 
 
-def test_alternative_paths(world: LedgerBuilder, query: Query) -> None:
-    """Other statements and grants for the principal or its whole account are alternatives for the same operations."""
+def _alternatives(world: LedgerBuilder) -> None:
     role = f"arn:aws:iam::{PARTNER}:role/reader"
     shared = key(
         world,
@@ -185,11 +238,19 @@ def test_alternative_paths(world: LedgerBuilder, query: Query) -> None:
         allow("Role", role, "kms:Decrypt", "kms:Encrypt"),
         allow("Account", PARTNER, "kms:Decrypt"),
         allow("Signing", role, "kms:DescribeKey"),
+        account=ALTERNATIVES,
     )
     world.grant(shared, "cd" * 32, grantee_principal=role)
-    world.crawl()
+
+
+def test_alternative_paths(query: Query) -> None:
+    """Other statements and grants for the principal or its whole account are alternatives for the same operations."""
     alternatives: dict[str, list[str]] = dict(
-        query("SELECT source_id, alternative_paths FROM internal.key_access WHERE access = 'vendor'")
+        query(
+            ALTERNATIVES,
+            "SELECT source_id, alternative_paths FROM internal.key_access WHERE account_id = $account "
+            "AND access = 'vendor'",
+        )
     )
     assert alternatives == {
         "Role": ["Account", "cd" * 32],
@@ -197,7 +258,10 @@ def test_alternative_paths(world: LedgerBuilder, query: Query) -> None:
         "Signing": [],
         "cd" * 32: ["Account", "Role"],
     }
-    ((party, operations, fallbacks),) = query("SELECT party, operations, fallback_paths FROM vendors")
+    ((party, operations, fallbacks),) = query(
+        ALTERNATIVES,
+        "SELECT party, operations, fallback_paths FROM vendors WHERE account_id = $account",
+    )
     assert (party, operations) == (
         "Partner",
         ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey"],
@@ -205,25 +269,34 @@ def test_alternative_paths(world: LedgerBuilder, query: Query) -> None:
     assert fallbacks["Account"] == ["Role", "Signing", "cd" * 32]
 
 
-def test_vendor_row_has_the_dependent_resources(world: LedgerBuilder, query: Query) -> None:
+def _dependents(world: LedgerBuilder) -> None:
+    shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"), account=DEPENDENTS)
+    world.uses(world.database(DEPENDENTS, REGION, "orders"), shared)
+
+
+def test_vendor_row_has_the_dependent_resources(query: Query) -> None:
     """A vendor's row has the number and the names of the resources that depend on the key."""
-    shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))
-    world.uses(world.database(OURS, REGION, "orders"), shared)
-    world.crawl()
-    assert query("SELECT party, access, dependent_count, dependents, paths, last_use FROM vendors") == [
-        ("Partner", "vendor", 1, ["orders"], ["Vendor"], "unknown")
-    ]
+    assert query(
+        DEPENDENTS,
+        "SELECT party, access, dependent_count, dependents, paths, last_use FROM vendors WHERE account_id = $account",
+    ) == [("Partner", "vendor", 1, ["orders"], ["Vendor"], "unknown")]
 
 
-def test_every_key_has_a_row(world: LedgerBuilder, query: Query) -> None:
+def _unread(world: LedgerBuilder) -> None:
+    denied = key(world, 1, policy=None, account=UNREAD)
+    world.gap(UNREAD, REGION, "kms:GetKeyPolicy", denied, "key_policy")
+    world.gap(UNREAD, REGION, "kms:ListGrants", denied, "role_permission")
+    key(world, 2, policy="no JSON", account=UNREAD)
+    key(world, 3, policy=None, manager="AWS", account=UNREAD)
+
+
+def test_every_key_has_a_row(query: Query) -> None:
     """A key whose policy or grants were denied or unreadable has rows with the reason."""
-    denied = key(world, 1, policy=None)
-    world.gap(OURS, REGION, "kms:GetKeyPolicy", denied, "key_policy")
-    world.gap(OURS, REGION, "kms:ListGrants", denied, "role_permission")
-    key(world, 2, policy="no JSON")
-    key(world, 3, policy=None, manager="AWS")
-    world.crawl()
-    rows = query("SELECT right(key_arn, 1), path, access, reason FROM internal.key_access ORDER BY 1, 2")
+    rows = query(
+        UNREAD,
+        "SELECT right(key_arn, 1), path, access, reason FROM internal.key_access WHERE account_id = $account "
+        "ORDER BY 1, 2",
+    )
     assert rows == [
         ("1", "grant", "unknown", "the grants could not be read: the crawler's role lacks the permission"),
         (
@@ -235,42 +308,50 @@ def test_every_key_has_a_row(world: LedgerBuilder, query: Query) -> None:
         ("2", "policy", "unknown", "the policy could not be parsed"),
         ("3", "policy", "unknown", "the policies of AWS managed keys are not requested"),
     ]
-    assert query("SELECT code FROM key_policy_problems") == [("unreadable",)]
+    assert query(UNREAD, "SELECT code FROM key_policy_problems WHERE account_id = $account") == [("unreadable",)]
 
 
-def test_deny_removes_operations_of_a_grant(world: LedgerBuilder, query: Query) -> None:
-    """A Deny in the key policy that tests the encryption context affects only matching grants."""
-    role = f"arn:aws:iam::{OURS}:role/reader"
+def _denied(world: LedgerBuilder) -> None:
+    role = f"arn:aws:iam::{DENIED}:role/reader"
     deny = {"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
     tenant = {"StringEquals": {"kms:EncryptionContext:tenant": "two"}}
-    shared = key(world, 1, deny | {"Condition": tenant})
+    shared = key(world, 1, deny | {"Condition": tenant}, account=DENIED)
     for grant, value in (("aa" * 32, "one"), ("bb" * 32, "two")):
         constraints = f'{{"EncryptionContextEquals":{{"tenant":"{value}"}}}}'
         world.grant(shared, grant, grantee_principal=role, constraints=constraints)
-    world.crawl()
+
+
+def test_deny_removes_operations_of_a_grant(query: Query) -> None:
+    """A Deny in the key policy that tests the encryption context affects only matching grants."""
     assert query(
-        "SELECT left(source_id, 2), operations, conditions FROM internal.key_access WHERE path = 'grant' ORDER BY source_id"
+        DENIED,
+        "SELECT left(source_id, 2), operations, conditions FROM internal.key_access WHERE account_id = $account "
+        "AND path = 'grant' ORDER BY source_id",
     ) == [
         ("aa", ["kms:Decrypt", "kms:GenerateDataKey"], "only encryption context tenant=one"),
         ("bb", ["kms:GenerateDataKey"], "only encryption context tenant=two"),
     ]
 
 
-def test_access_as_of_an_earlier_run(world: LedgerBuilder, settings: Settings) -> None:
-    """A mart opened as of a run shows the access of that run."""
-    shared = key(world, 1)
+def _earlier(world: LedgerBuilder) -> Iterator[None]:
+    shared = key(world, 1, account=EARLIER)
     world.grant(shared, "ab" * 32, grantee_principal=f"arn:aws:iam::{STRANGER}:root")
-    world.crawl()
+    yield
     world.remove(KeyGrant, shared, "ab" * 32)
-    world.policy(shared, [root_statement(OURS), allow("Vendor", PARTNER, "kms:Decrypt")])
-    world.crawl()
-    build_mart(settings)
-    sql = "SELECT access, since_run FROM internal.key_access WHERE access IN ('external', 'vendor')"
-    connection, _ = as_of_connection.connect(settings.report.mart, 1)
+    world.policy(shared, [root_statement(EARLIER), allow("Vendor", PARTNER, "kms:Decrypt")])
+    yield
+
+
+def test_access_as_of_an_earlier_run(scenarios: Scenarios) -> None:
+    """A mart opened as of a run shows the access of that run."""
+    sql = (
+        "SELECT access, since_run FROM internal.key_access "
+        f"WHERE access IN ('external', 'vendor') AND account_id = '{EARLIER}'"
+    )
+    connection, _ = as_of_connection.connect(scenarios.settings.report.mart, 1)
     with connection:
         assert connection.execute(sql).fetchall() == [("external", 1)]
-    with connect(settings.report.mart) as mart:
-        assert mart.execute(sql).fetchall() == [("vendor", 2)]
+    assert scenarios.mart.execute(sql).fetchall() == [("vendor", 2)]
 
 
 def ledger_rows(settings: Settings, sql: str) -> list[tuple[Any, ...]]:
@@ -320,23 +401,22 @@ def test_skipped_runs_are_analyzed_later(world: LedgerBuilder, settings: Setting
     assert ledger_rows(settings, intervals) == [(1, 2), (2, 3), (3, 4)]
 
 
-def test_changed_tags_need_a_new_analysis(world: LedgerBuilder, settings: Settings) -> None:
-    """When a tag that the policy tests changes, the run closes the old analysis and starts another."""
+def _tagged(world: LedgerBuilder, settings: Settings) -> Iterator[None]:
     condition = {"StringEquals": {"aws:ResourceTag/share": "yes"}}
-    shared = key(world, 1, allow("Tagged", STRANGER, "kms:Decrypt", **condition))
-    world.crawl()
+    shared = key(world, 1, allow("Tagged", STRANGER, "kms:Decrypt", **condition), account=TAGGED)
+    yield
     analyze_access(settings)
+    yield
     world.tag(shared, share="yes")
-    world.crawl()
-    build_mart(settings)
-    assert ledger_rows(settings, "SELECT valid_from, valid_to FROM key_analysis ORDER BY valid_from") == [
-        (1, 2),
-        (2, None),
-    ]
-    with connect(settings.report.mart) as mart:
-        assert mart.execute(
-            "SELECT access, since_run FROM internal.key_access WHERE source_id = 'Tagged'"
-        ).fetchall() == [("external", 2)]
+    yield
+
+
+def test_changed_tags_need_a_new_analysis(scenarios: Scenarios, query: Query) -> None:
+    """When a tag that the policy tests changes, the run closes the old analysis and starts another."""
+    intervals = f"SELECT valid_from, valid_to FROM key_analysis WHERE key_arn LIKE '%{TAGGED}%' ORDER BY valid_from"
+    assert ledger_rows(scenarios.settings, intervals) == [(1, 3), (3, None)]
+    sql = "SELECT access, since_run FROM internal.key_access WHERE source_id = 'Tagged' AND account_id = $account"
+    assert query(TAGGED, sql) == [("external", 3)]
 
 
 def test_new_engine_version_analyzes_everything_again(
