@@ -56,6 +56,11 @@ LOG_FORMAT = click.option(
     type=click.Choice(["text", "json"]),
     help="Format of log lines. [default: log.format in the settings]",
 )
+RESUME = click.option(
+    "--resume",
+    is_flag=True,
+    help="Finish the last run, which was interrupted: crawl only what is missing, then run all later stages.",
+)
 
 
 def _known_executor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -82,7 +87,7 @@ def cli(context: click.Context, *, debug: bool) -> None:
 @click.command()
 @CONFIG
 @LOG_FORMAT
-@click.option("--resume", is_flag=True, help="Finish the last run, if it was interrupted: crawl only missing scopes.")
+@RESUME
 @click.option(
     "--executor",
     metavar="EXECUTOR",
@@ -108,8 +113,8 @@ def crawl(
     if executor is not None:
         settings = settings.with_executor(executor)
     _check(settings)
-    result = _crawl(settings, resume=resume)
-    _refresh(settings, result.run_id)
+    result = _crawl(context, settings, resume=resume)
+    _refresh(context, settings, result.run_id)
     code = result.exit_code
     if fail_on is not None and not code:
         from reports.pipeline import FINDINGS, failing
@@ -121,22 +126,25 @@ def crawl(
 @click.command()
 @CONFIG
 @LOG_FORMAT
+@RESUME
 @FAIL_ON
 @click.pass_context
-def nightly(context: click.Context, *, config_path: Path, log_format: str | None, fail_on: Threshold | None) -> None:
+def nightly(
+    context: click.Context, *, config_path: Path, log_format: str | None, resume: bool, fail_on: Threshold | None
+) -> None:
     """Crawl, rebuild the mart, write and deliver the reports: the unattended run, with one exit code.
 
     The exit code is 1 for findings of severity rules.fail_on (or --fail-on) and higher; gaps (3) take precedence.
     """
     settings = _settings(config_path, log_format).with_fail_on(fail_on)
     _check(settings)
-    result = _crawl(settings)
-    _refresh(settings, result.run_id)
+    result = _crawl(context, settings, resume=resume)
+    _refresh(context, settings, result.run_id)
     from reports.pipeline import publish
 
     with interruptible(
-        f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger report` writes the "
-        "reports, `kmsledger mail` delivers them to recipients who have not received them"
+        f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger nightly --resume` writes the "
+        "reports and delivers them to recipients who have not received them"
     ):
         code = publish(settings, result.run_id, crawl_exit=result.exit_code)
     context.exit(code)
@@ -166,13 +174,14 @@ def _check(settings: Settings) -> None:
     errors.reraise()
 
 
-def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
+def _crawl(context: click.Context, settings: Settings, *, resume: bool) -> CrawlResult:
     from importlib.metadata import version
 
     from crawler.crawl import crawl as run
     from crawler.progress import Progress
 
-    with interruptible("crawl interrupted; what was saved is kept: `kmsledger crawl --resume` finishes the run"):
+    command = f"kmsledger {context.info_name} --resume"
+    with interruptible(f"crawl interrupted; what was saved is kept: `{command}` finishes the run"):
         result = run(settings, version("kmsledger"), Progress(), resume=resume)
     click.echo(
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
@@ -181,11 +190,13 @@ def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
     return result
 
 
-def _refresh(settings: Settings, run_id: int) -> None:
+def _refresh(context: click.Context, settings: Settings, run_id: int) -> None:
     from reports.pipeline import refresh
 
+    command = f"kmsledger {context.info_name} --resume"
     with interruptible(
-        f"build of the mart interrupted; run {run_id} is complete, the old mart is untouched: `kmsledger mart` builds the new one"
+        f"build of the mart interrupted; the crawl of run {run_id} is complete, the old mart is untouched: `{command}` "
+        "finishes the run"
     ):
         refresh(settings, run_id)
     click.echo(f"mart: {settings.report.mart}")

@@ -40,11 +40,13 @@ log = logging.getLogger(__name__)
 def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool = False) -> CrawlResult:
     """Crawl the organization into the database. Saved scopes are kept whatever happens.
 
-    With ``resume``, finish the last run, which did not end: only the missing scopes are crawled.
+    With ``resume``, finish the last run: only its missing scopes are crawled, and nothing if its crawl has ended.
     """
     engine = connect(settings.database)
     try:
         upgrade(engine)
+        if resume and (result := writer.ended(engine)) is not None:
+            return result
         run_id = writer.resume(engine) if resume else writer.start(engine, version)
         try:
             return _crawl(engine, settings, run_id, progress)

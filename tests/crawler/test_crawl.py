@@ -196,13 +196,15 @@ def test_ctrl_c_keeps_saved_scopes_and_resume_finishes_the_run(aws: StubServer, 
     assert len(ledger.current(ResourceKey)) == 4
 
 
-def test_nothing_to_resume_is_a_usage_error(aws: StubServer, ledger: Ledger) -> None:
-    """An ended run cannot be resumed, nor can a run be resumed in an empty ledger."""
-    for message in ("no run to resume", "run 1 has already ended"):
-        with pytest.raises(UserError, match=message) as error:
-            crawled(aws, ledger, resume=True)
-        assert error.value.exit_code == 2
-        crawled(aws, ledger)
+def test_resume_returns_the_result_of_a_crawl_that_has_ended(aws: StubServer, ledger: Ledger) -> None:
+    """A run whose crawl has ended is not crawled again: its result is returned. An empty ledger is a usage error."""
+    with pytest.raises(UserError, match="no run to resume") as error:
+        crawled(aws, ledger, resume=True)
+    assert error.value.exit_code == 2
+    result = crawled(aws, ledger)
+    aws.calls.clear()
+    assert crawled(aws, ledger, resume=True) == result
+    assert (aws.calls, runs(ledger), locks(ledger)) == ([], [("complete", None)], 0)
 
 
 def test_a_database_error_fails_the_run(aws: StubServer, ledger: Ledger) -> None:
