@@ -11,7 +11,7 @@ import click
 from models import cli_main
 from models.cli_groups import LazyCommand, LazyGroup
 from models.cli_main import interruptible
-from models.cli_options import CONFIG, FAIL_ON
+from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE
 from models.errors import Collected
 from reports.answers.questions import questions
 
@@ -29,6 +29,9 @@ SECTIONS = {
         ),
         "mart": LazyCommand("reports.cli", "mart", "Rebuild the mart from the ledger."),
         "report": LazyCommand("reports.cli", "report", "Write the HTML reports."),
+        "health": LazyCommand(
+            "reports.cli", "health", "Tell a monitor whether the last run is recent and complete enough."
+        ),
         "mail": LazyCommand("reports.cli", "mail", "Deliver the latest report to pending recipients."),
     },
     "Query": {
@@ -94,6 +97,7 @@ def cli(context: click.Context, *, debug: bool) -> None:
     callback=_known_executor,
     help="processes, dask://HOST:PORT or dask://local. [default: crawl.executor in the settings]",
 )
+@MIN_COVERAGE
 @FAIL_ON
 @click.pass_context
 def crawl(
@@ -103,22 +107,24 @@ def crawl(
     log_format: str | None,
     executor: str | None,
     resume: bool,
+    min_coverage: int | None,
     fail_on: Threshold | None,
 ) -> None:
     """Crawl the organization into the ledger, then rebuild the mart.
 
-    Findings affect the exit code only with --fail-on; gaps (3) take precedence.
+    Findings affect the exit code only with --fail-on; gaps (3) take precedence. Gaps that coverage.max_consecutive_gaps tolerates
+    are no gaps, and a coverage below --min-coverage is a failure (4).
     """
-    settings = _settings(config_path, log_format)
+    settings = _settings(config_path, log_format).with_min_coverage(min_coverage)
     if executor is not None:
         settings = settings.with_executor(executor)
     _check(settings)
     result = _crawl(context, settings, resume=resume)
     _refresh(context, settings, result.run_id)
-    code = result.exit_code
-    if fail_on is not None and not code:
-        from reports.pipeline import FINDINGS, failing
+    from reports.pipeline import FINDINGS, coverage_exit, failing
 
+    code = coverage_exit(settings)
+    if fail_on is not None and not code:
         code = FINDINGS if failing(settings, fail_on) else code
     context.exit(code)
 
@@ -127,16 +133,24 @@ def crawl(
 @CONFIG
 @LOG_FORMAT
 @RESUME
+@MIN_COVERAGE
 @FAIL_ON
 @click.pass_context
 def nightly(
-    context: click.Context, *, config_path: Path, log_format: str | None, resume: bool, fail_on: Threshold | None
+    context: click.Context,
+    *,
+    config_path: Path,
+    log_format: str | None,
+    resume: bool,
+    min_coverage: int | None,
+    fail_on: Threshold | None,
 ) -> None:
     """Crawl, rebuild the mart, write and deliver the reports: the unattended run, with one exit code.
 
-    The exit code is 1 for findings of severity rules.fail_on (or --fail-on) and higher; gaps (3) take precedence.
+    The exit code is 1 for findings of severity rules.fail_on (or --fail-on) and higher; gaps (3) take precedence. Gaps that
+    coverage.max_consecutive_gaps tolerates are no gaps, and a coverage below --min-coverage is a failure (4), which is reported.
     """
-    settings = _settings(config_path, log_format).with_fail_on(fail_on)
+    settings = _settings(config_path, log_format).with_fail_on(fail_on).with_min_coverage(min_coverage)
     _check(settings)
     result = _crawl(context, settings, resume=resume)
     _refresh(context, settings, result.run_id)
@@ -146,7 +160,7 @@ def nightly(
         f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger nightly --resume` writes the "
         "reports and delivers them to recipients who have not received them"
     ):
-        code = publish(settings, result.run_id, crawl_exit=result.exit_code)
+        code = publish(settings, result.run_id)
     context.exit(code)
 
 

@@ -157,11 +157,13 @@ def test_a_run_interrupted_in_each_stage_after_the_crawl_is_finished(undisturbed
         assert stopped.returncode == 4, (stage, stopped.stderr)
         assert "kmsledger nightly --resume" in stopped.stderr, stage
         assert received(installation) == {**before, FIRST: before[FIRST] + ("mail" in stage)}, stage
-    for _ in range(2):  # a run that has finished every stage is left as it is, and no other is started
-        resumed = installation.run("nightly", "--resume")
-        assert resumed.returncode == 3, resumed.stderr
+    # A run that has finished every stage is left as it is, and no other is started. The gate changes only the exit code.
+    for gate, code in (((), 3), (("--min-coverage", "100%"), 4)):
+        resumed = installation.run("nightly", "--resume", *gate)
+        assert resumed.returncode == code, resumed.stderr
         assert received(installation) == {recipient: count + 1 for recipient, count in before.items()}
     assert f"delivery: {FIRST}: it was sent" in resumed.stdout
+    assert "which is below the minimum of 100 %: see `kmsledger coverage`" in resumed.stderr
     assert_same(installation, undisturbed)
 
 
@@ -186,13 +188,14 @@ def test_a_run_interrupted_in_the_crawl_is_finished(
 
 
 def test_a_crawl_interrupted_in_the_rules_is_finished(undisturbed: Installation, tmp_path: Path) -> None:
-    """`crawl --resume` makes no call to AWS when the crawl has ended: it builds the mart and records the findings."""
+    """`crawl --resume` makes no call to AWS when the crawl has ended: it records the findings and applies the gate."""
     installation = copy_of_crawled(undisturbed, tmp_path / "crawl")
     offline = {**installation.environment, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     installation.environment = offline
-    installation.change(aws={"endpoint_url": "http://127.0.0.1:9"})
+    installation.change(aws={"endpoint_url": "http://127.0.0.1:9"}, coverage={"max_consecutive_gaps": 1})
     resumed = installation.run("crawl", "--resume")
-    assert resumed.returncode == 3, resumed.stderr
+    assert resumed.returncode == 0, resumed.stderr
+    assert "which coverage.max_consecutive_gaps tolerates" in resumed.stdout
     expected = undisturbed.sql("SELECT * FROM findings ORDER BY ALL")
     assert expected
     assert installation.sql("SELECT * FROM findings ORDER BY ALL") == expected
