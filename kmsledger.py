@@ -192,6 +192,7 @@ def _crawl(context: click.Context, settings: Settings, *, resume: bool) -> Crawl
     from importlib.metadata import version
 
     from crawler.crawl import crawl as run
+    from crawler.crawl import unread_accounts
     from crawler.progress import Progress
 
     command = f"kmsledger {context.info_name} --resume"
@@ -201,6 +202,8 @@ def _crawl(context: click.Context, settings: Settings, *, resume: bool) -> Crawl
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
         f"{result.calls} calls, {result.gaps} gaps"
     )
+    if unread := unread_accounts(settings, result.run_id):
+        click.echo(unread)
     return result
 
 
