@@ -11,7 +11,7 @@ import click
 from models import cli_main
 from models.cli_groups import LazyCommand, LazyGroup
 from models.cli_main import interruptible
-from models.cli_options import CONFIG, FAIL_ON
+from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE
 from models.errors import Collected
 from reports.answers.questions import questions
 
@@ -29,6 +29,9 @@ SECTIONS = {
         ),
         "mart": LazyCommand("reports.cli", "mart", "Rebuild the mart from the ledger."),
         "report": LazyCommand("reports.cli", "report", "Write the HTML reports."),
+        "health": LazyCommand(
+            "reports.cli", "health", "Tell a monitor whether the last run is recent and complete enough."
+        ),
         "mail": LazyCommand("reports.cli", "mail", "Deliver the latest report to pending recipients."),
     },
     "Query": {
@@ -56,6 +59,11 @@ LOG_FORMAT = click.option(
     type=click.Choice(["text", "json"]),
     help="Format of log lines. [default: log.format in the settings]",
 )
+RESUME = click.option(
+    "--resume",
+    is_flag=True,
+    help="Finish the last run, which was interrupted: crawl only what is missing, then run all later stages.",
+)
 
 
 def _known_executor(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
@@ -82,13 +90,14 @@ def cli(context: click.Context, *, debug: bool) -> None:
 @click.command()
 @CONFIG
 @LOG_FORMAT
-@click.option("--resume", is_flag=True, help="Finish the last run, if it was interrupted: crawl only missing scopes.")
+@RESUME
 @click.option(
     "--executor",
     metavar="EXECUTOR",
     callback=_known_executor,
     help="processes, dask://HOST:PORT or dask://local. [default: crawl.executor in the settings]",
 )
+@MIN_COVERAGE
 @FAIL_ON
 @click.pass_context
 def crawl(
@@ -98,22 +107,24 @@ def crawl(
     log_format: str | None,
     executor: str | None,
     resume: bool,
+    min_coverage: int | None,
     fail_on: Threshold | None,
 ) -> None:
     """Crawl the organization into the ledger, then rebuild the mart.
 
-    Findings affect the exit code only with --fail-on; gaps (3) take precedence.
+    Findings affect the exit code only with --fail-on; gaps (3) take precedence. Gaps that coverage.max_consecutive_gaps tolerates
+    are no gaps, and a coverage below --min-coverage is a failure (4).
     """
-    settings = _settings(config_path, log_format)
+    settings = _settings(config_path, log_format).with_min_coverage(min_coverage)
     if executor is not None:
         settings = settings.with_executor(executor)
     _check(settings)
-    result = _crawl(settings, resume=resume)
-    _refresh(settings, result.run_id)
-    code = result.exit_code
-    if fail_on is not None and not code:
-        from reports.pipeline import FINDINGS, failing
+    result = _crawl(context, settings, resume=resume)
+    _refresh(context, settings, result.run_id)
+    from reports.pipeline import FINDINGS, coverage_exit, failing
 
+    code = coverage_exit(settings)
+    if fail_on is not None and not code:
         code = FINDINGS if failing(settings, fail_on) else code
     context.exit(code)
 
@@ -121,24 +132,35 @@ def crawl(
 @click.command()
 @CONFIG
 @LOG_FORMAT
+@RESUME
+@MIN_COVERAGE
 @FAIL_ON
 @click.pass_context
-def nightly(context: click.Context, *, config_path: Path, log_format: str | None, fail_on: Threshold | None) -> None:
+def nightly(
+    context: click.Context,
+    *,
+    config_path: Path,
+    log_format: str | None,
+    resume: bool,
+    min_coverage: int | None,
+    fail_on: Threshold | None,
+) -> None:
     """Crawl, rebuild the mart, write and deliver the reports: the unattended run, with one exit code.
 
-    The exit code is 1 for findings of severity rules.fail_on (or --fail-on) and higher; gaps (3) take precedence.
+    The exit code is 1 for findings of severity rules.fail_on (or --fail-on) and higher; gaps (3) take precedence. Gaps that
+    coverage.max_consecutive_gaps tolerates are no gaps, and a coverage below --min-coverage is a failure (4), which is reported.
     """
-    settings = _settings(config_path, log_format).with_fail_on(fail_on)
+    settings = _settings(config_path, log_format).with_fail_on(fail_on).with_min_coverage(min_coverage)
     _check(settings)
-    result = _crawl(settings)
-    _refresh(settings, result.run_id)
+    result = _crawl(context, settings, resume=resume)
+    _refresh(context, settings, result.run_id)
     from reports.pipeline import publish
 
     with interruptible(
-        f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger report` writes the "
-        "reports, `kmsledger mail` delivers them to recipients who have not received them"
+        f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger nightly --resume` writes the "
+        "reports and delivers them to recipients who have not received them"
     ):
-        code = publish(settings, result.run_id, crawl_exit=result.exit_code)
+        code = publish(settings, result.run_id)
     context.exit(code)
 
 
@@ -166,26 +188,32 @@ def _check(settings: Settings) -> None:
     errors.reraise()
 
 
-def _crawl(settings: Settings, *, resume: bool = False) -> CrawlResult:
+def _crawl(context: click.Context, settings: Settings, *, resume: bool) -> CrawlResult:
     from importlib.metadata import version
 
     from crawler.crawl import crawl as run
+    from crawler.crawl import unread_accounts
     from crawler.progress import Progress
 
-    with interruptible("crawl interrupted; what was saved is kept: `kmsledger crawl --resume` finishes the run"):
+    command = f"kmsledger {context.info_name} --resume"
+    with interruptible(f"crawl interrupted; what was saved is kept: `{command}` finishes the run"):
         result = run(settings, version("kmsledger"), Progress(), resume=resume)
     click.echo(
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
         f"{result.calls} calls, {result.gaps} gaps"
     )
+    if unread := unread_accounts(settings, result.run_id):
+        click.echo(unread)
     return result
 
 
-def _refresh(settings: Settings, run_id: int) -> None:
+def _refresh(context: click.Context, settings: Settings, run_id: int) -> None:
     from reports.pipeline import refresh
 
+    command = f"kmsledger {context.info_name} --resume"
     with interruptible(
-        f"build of the mart interrupted; run {run_id} is complete, the old mart is untouched: `kmsledger mart` builds the new one"
+        f"build of the mart interrupted; the crawl of run {run_id} is complete, the old mart is untouched: `{command}` "
+        "finishes the run"
     ):
         refresh(settings, run_id)
     click.echo(f"mart: {settings.report.mart}")

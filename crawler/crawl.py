@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections import Counter
 from collections.abc import Sequence
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from crawler import discovery as org
 from crawler import writer
 from crawler.account_facts import account_batch, region_batch
 from crawler.aws.client import CredentialProvider
 from crawler.aws.credentials import ASSUME_ROLE, CredentialsError, Identity, Roles
-from crawler.aws.errors import FIXES, AwsError, RequiredCallError
+from crawler.aws.errors import DENIED_CODES, FIXES, AwsError, RequiredCallError
 from crawler.collector import Collected
 from crawler.empty_regions import find_empty_regions
 from crawler.key_references import resolve_references
@@ -29,7 +30,7 @@ from models.settings import Settings
 from models.store import crawl_lock
 from models.store.engine import connect, translate_errors, upgrade
 from models.store.scd2_merge import Batch
-from models.tables.runs import Cause, Gap, Outcome, RunStatus
+from models.tables.runs import Cause, Gap, Outcome, RunStatus, ScopeCoverage
 
 CONCURRENT_ACCOUNTS = 64
 """Minimum number of accounts crawled concurrently; the scheduler limits the scopes, the client the calls."""
@@ -40,11 +41,13 @@ log = logging.getLogger(__name__)
 def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool = False) -> CrawlResult:
     """Crawl the organization into the database. Saved scopes are kept whatever happens.
 
-    With ``resume``, finish the last run, which did not end: only the missing scopes are crawled.
+    With ``resume``, finish the last run: only its missing scopes are crawled, and nothing if its crawl has ended.
     """
     engine = connect(settings.database)
     try:
         upgrade(engine)
+        if resume and (result := writer.ended(engine)) is not None:
+            return result
         run_id = writer.resume(engine) if resume else writer.start(engine, version)
         try:
             return _crawl(engine, settings, run_id, progress)
@@ -62,6 +65,32 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
             _release(engine, run_id)
     finally:
         engine.dispose()
+
+
+def unread_accounts(settings: Settings, run_id: int) -> str | None:
+    """A sentence about the accounts that a run could not enter: how many, why, what to do. None if it entered all of them."""
+    scope, gap = ScopeCoverage.__table__, Gap.__table__
+    same = (gap.c.account_id == scope.c.account_id) & (gap.c.region == scope.c.region) & gap.c.valid_to.is_(None)
+    query = select(scope.c.account_id, scope.c.region, scope.c.reason, gap.c.cause, gap.c.code).join_from(
+        scope, gap, same & (scope.c.region == WHOLE_ACCOUNT), isouter=True
+    )
+    in_scope = scope.c.outcome.in_((str(Outcome.COMPLETE), str(Outcome.PARTIAL), str(Outcome.FAILED)))
+    engine = connect(settings.database)
+    try:
+        with translate_errors(engine), engine.connect() as connection:
+            rows = connection.execute(query.where(scope.c.run_id == run_id, in_scope)).all()
+    finally:
+        engine.dispose()
+    unread = {row.account_id: row for row in rows if row.region == WHOLE_ACCOUNT}
+    if not unread:
+        return None
+    texts: dict[str, str] = {str(cause): cause.text for cause in Cause}
+    causes = Counter(texts.get(row.cause, row.reason) for row in unread.values()).most_common()
+    total = len({row.account_id for row in rows})
+    listed = "; ".join(f"{count}: {cause}" if len(causes) > 1 else cause for cause, count in causes)
+    named = listed.replace("the role", f"the role {settings.role.name}")
+    command = "denials" if any(row.code in DENIED_CODES for row in unread.values()) else "coverage"
+    return f"{len(unread)} of {total} accounts could not be entered ({named}): see `kmsledger {command}`"
 
 
 def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) -> CrawlResult:

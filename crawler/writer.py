@@ -99,15 +99,22 @@ def start(engine: Engine, version: str) -> int:
     return run_id
 
 
+def ended(engine: Engine) -> CrawlResult | None:
+    """Return the result of the last run if its crawl has ended, so that only later stages can be missing."""
+    columns = [Run.__table__.c[name] for name in CrawlResult.__dataclass_fields__]
+    with translate_errors(engine), engine.connect() as connection:
+        last = connection.execute(select(*columns).order_by(Run.run_id.desc()).limit(1)).mappings().first()
+    if last is None or last["status"] not in {RunStatus.COMPLETE, RunStatus.PARTIAL}:
+        return None
+    return CrawlResult(**{**last, "status": RunStatus(last["status"])})
+
+
 def resume(engine: Engine) -> int:
-    """Reopen the last run, which was interrupted or failed; raises :class:`NothingToResumeError` if it ended."""
+    """Reopen the last run, which was interrupted or failed; raises :class:`NothingToResumeError` if there is none."""
     with translate_errors(engine), engine.begin() as connection:
-        last = connection.execute(select(Run.run_id, Run.status).order_by(Run.run_id.desc()).limit(1)).first()
-        if last is None:
+        run_id: int | None = connection.execute(select(func.max(Run.run_id))).scalar()
+        if run_id is None:
             raise NothingToResumeError("no run to resume: start one with `kmsledger crawl`")
-        if last.status in {RunStatus.COMPLETE, RunStatus.PARTIAL}:
-            raise NothingToResumeError(f"run {last.run_id} has already ended: start a new one with `kmsledger crawl`")
-        run_id: int = last.run_id
         crawl_lock.acquire(connection, run_id)
         # Failed scopes are crawled again and write their coverage again.
         saved = (str(Outcome.COMPLETE), str(Outcome.PARTIAL))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,39 @@ FAIL_ON = click.option(
     "--fail-on",
     type=click.Choice(THRESHOLDS),
     help="Exit with 1 if there is a failure of this severity or higher that is not waived.",
+)
+
+
+def _percent(_context: click.Context, _parameter: click.Parameter, value: str | None) -> int | None:
+    if value is None:
+        return None
+    if not re.fullmatch(r"(?:[0-9]{1,2}|100)%?", value):
+        raise click.BadParameter(f"{value!r} is not a percentage: write 0% to 100%, without decimals.")
+    return int(value.rstrip("%"))
+
+
+MIN_COVERAGE = click.option(
+    "--min-coverage",
+    callback=_percent,
+    metavar="PERCENT",
+    help="Exit with 4 if a smaller share of account-regions was read completely. [default: coverage.min_percent in the settings]",
+)
+
+
+def _age(_context: click.Context, _parameter: click.Parameter, value: str) -> dt.timedelta:
+    parts = re.fullmatch(r"([0-9]{1,6})([mhd])", value)
+    if parts is None:
+        raise click.BadParameter(f"{value!r} is not an age: write 90m, 26h or 2d.")
+    return dt.timedelta(minutes=int(parts[1]) * {"m": 1, "h": 60, "d": 1440}[parts[2]])
+
+
+MAX_AGE = click.option(
+    "--max-age",
+    callback=_age,
+    default="26h",
+    show_default=True,
+    metavar="AGE",
+    help="Exit with 4 if the last run that ended is older: 90m, 26h, 2d.",
 )
 LIMIT = click.option(
     "--limit",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import click
 
 from models.cli_main import interruptible
-from models.cli_options import AS_OF, CONFIG, FAIL_ON
+from models.cli_options import AS_OF, CONFIG, FAIL_ON, MAX_AGE, MIN_COVERAGE
+from models.safe_text import printable
 
 
 @click.command()
@@ -124,3 +126,29 @@ def mail(*, recipients: tuple[str, ...], resend: bool, dry_run: bool, config_pat
         complete = send_missing(settings, Request(frozenset(recipients), resend=resend, dry_run=dry_run))
     if not complete:
         raise click.exceptions.Exit(FAILED)
+
+
+@click.command()
+@CONFIG
+@MAX_AGE
+@MIN_COVERAGE
+@click.pass_context
+def health(context: click.Context, *, config_path: Path, max_age: dt.timedelta, min_coverage: int | None) -> None:
+    """Tell a monitor, in one sentence and an exit code, whether the last run is recent and complete enough.
+
+    It is the last run that ended and that the mart shows, so that a mart that cannot be built is noticed too.
+
+    Exit codes: 0 healthy, 3 gaps that coverage.max_consecutive_gaps does not tolerate, 4 too old, too little coverage, or no run.
+    """
+    from models.errors import UserError
+    from models.settings import load
+    from reports.answers.coverage_gate import FAILED
+    from reports.answers.runs import check_health
+
+    settings = load(config_path).with_min_coverage(min_coverage)
+    try:
+        code, sentence = check_health(settings, max_age, dt.datetime.now(dt.UTC))
+    except UserError as error:  # a ledger or mart that cannot be read is what monitors ask for
+        code, sentence = FAILED, f"failed: {error.message}"
+    click.echo(printable(sentence))
+    context.exit(code)

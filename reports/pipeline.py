@@ -19,6 +19,7 @@ from models.settings.delivery import RouteSettings
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
 from reports.access.analysis.stage import analyze_access
+from reports.answers.coverage_gate import check_coverage
 from reports.html import publication
 from reports.html.registry import REPORTS, Report, find, limit, write
 from reports.html.summary import summary
@@ -49,7 +50,7 @@ MAILED = "overview"
 
 _PENDING = Request()
 
-DONE, FINDINGS, PARTIAL, FAILED = 0, 1, 3, 4
+DONE, FINDINGS, FAILED = 0, 1, 4
 
 log = logging.getLogger(__name__)
 
@@ -136,12 +137,25 @@ def check_examples(
     return run_examples(rules, build_example, with_gaps=with_gaps)
 
 
-def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
+def coverage_exit(settings: Settings) -> int:
+    """The exit code for the coverage of the mart's run: 0, 3 for gaps, 4 below ``coverage.min_percent``; prints why."""
+    with connect(settings.report.mart) as mart:
+        coverage = check_coverage(mart, settings.coverage.min_percent, settings.coverage.max_consecutive_gaps)
+    see = ": see `kmsledger coverage`" if coverage.incomplete else ""
+    if coverage.exit_code == FAILED:
+        click.echo(f"kmsledger: {coverage.message}{see}", err=True)
+    else:
+        click.echo(f"{coverage.message}{see}")
+    return coverage.exit_code
+
+
+def publish(settings: Settings, run_id: int) -> int:
     """Write the reports of the mart's run and deliver them; returns the exit code of the whole nightly run.
 
-    The most severe outcome decides: a failed delivery (4), then gaps (3), then findings at or above ``rules.fail_on`` (1). A
-    failed delivery leaves crawl and reports intact; `kmsledger mail` repeats what failed.
+    The most severe outcome decides: a failed delivery or too little coverage (4), then gaps (3), then findings at or above
+    ``rules.fail_on`` (1). A failed delivery leaves crawl and reports intact; `kmsledger mail` repeats what failed.
     """
+    coverage = coverage_exit(settings)
     written = write(REPORTS, settings.report.mart, settings.report.directory, settings)
     for path in written:
         click.echo(f"report: {path}")
@@ -149,9 +163,7 @@ def publish(settings: Settings, run_id: int, *, crawl_exit: int) -> int:
     delivered = not delivery.recipients(settings) or deliver(settings, run_id, written, published=published)
     if not (published and delivered):
         return FAILED
-    if crawl_exit == PARTIAL:
-        return PARTIAL
-    return FINDINGS if failing(settings) else DONE
+    return coverage or (FINDINGS if failing(settings) else DONE)
 
 
 def send_missing(settings: Settings, request: Request) -> bool:

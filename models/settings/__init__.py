@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.errors import UserError
+from models.settings.coverage import CoverageSettings
 from models.settings.crawl import CrawlSettings
 from models.settings.delivery import ChatSettings, WebhookSettings
 from models.settings.delivery import MailSettings as MailSettings
@@ -233,6 +234,7 @@ class Settings(Group):
     regions: RegionSettings = Field(default_factory=dict, validate_default=True)
     role: RoleSettings = Field(default_factory=dict, validate_default=True)
     crawl: CrawlSettings = Field(default_factory=dict, validate_default=True)
+    coverage: CoverageSettings = Field(default_factory=dict, validate_default=True)
     rules: RuleSettings = Field(default_factory=dict, validate_default=True)
     vendors: VendorSettings = Field(default_factory=dict, validate_default=True)
     known_external_parties: tuple[PartySettings, ...] = ()
@@ -254,6 +256,12 @@ class Settings(Group):
     def with_executor(self, executor: str) -> "Settings":
         """A copy of the settings with another, valid crawl.executor."""
         return self.model_copy(update={"crawl": self.crawl.model_copy(update={"executor": executor})})
+
+    def with_min_coverage(self, percent: int | None) -> "Settings":
+        """A copy of the settings with another coverage.min_percent, if one is given."""
+        if percent is None:
+            return self
+        return self.model_copy(update={"coverage": self.coverage.model_copy(update={"min_percent": percent})})
 
     def with_fail_on(self, severity: Threshold | None) -> "Settings":
         """A copy of the settings with another rules.fail_on, if one is given."""

@@ -106,14 +106,18 @@ class RunReport:
         return run
 
     @cached_property
+    def _outcomes(self) -> list[Row]:
+        return self.rows("scopes")
+
+    @property
     def scopes(self) -> dict[str, int]:
         """The number of account-regions per outcome."""
-        return {row["outcome"]: row["scopes"] for row in self.rows("scopes")}
+        return {row["outcome"]: row["scopes"] for row in self._outcomes}
 
     @property
     def in_scope(self) -> int:
         """The number of account-regions that the run had to read."""
-        return sum(self.scopes.get(outcome, 0) for outcome in ("complete", "partial", "failed"))
+        return sum(row["scopes"] for row in self._outcomes if row["in_scope"])
 
     @cached_property
     def unread_scopes(self) -> LimitedRows:

@@ -128,8 +128,7 @@ class History:
     def coverage(self) -> Series:
         """The percentage of account-regions that were read completely, rounded down."""
         rows = self._source.rows("coverage_trend", run_ids=self._run_ids)
-        percents = {row["run_id"]: row["complete"] * 100 // row["in_scope"] for row in rows if row["in_scope"]}
-        return self._by_run(percents, " %")
+        return self._by_run({row["run_id"]: row["coverage_percent"] for row in rows}, " %")
 
     def _by_run(self, values: Mapping[int, int], unit: str = "") -> Series:
         return self._series([values.get(run["run_id"]) if run["finished"] else None for run in self.runs], unit)

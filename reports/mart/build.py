@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import duckdb
 
-from models.output_file import reject_irregular
+from models.output_file import reject_irregular, remove_stale_files, unfinished_version
 from models.settings import Settings
 from models.store.engine import check, connect, size
 from reports import ledger_reader
@@ -29,7 +28,7 @@ from reports.mart import (
 from reports.mart.as_of import moments, resolve_as_of
 from reports.mart.build_manifest import Manifest, RebuildRequired
 from reports.mart.connection import CATALOG, fetch_one, quoted
-from reports.mart.draft_file import copy, remove_stale_files
+from reports.mart.draft_file import copy
 from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
 from reports.mart.internal_schema import create_schema
@@ -145,7 +144,7 @@ def mart_builder(
         )
     reject_irregular(mart_path)
     remove_stale_files(mart_path)
-    draft_path = mart_path.with_name(f".{mart_path.name}.{os.getpid()}.new")
+    draft_path = unfinished_version(mart_path)
     parties = [(party.name, party.accounts) for party in settings.known_external_parties]
     inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties, schema_of)
     manifest = build_manifest.expected(engine_url, parties)

@@ -15,6 +15,7 @@ from reports.connections import new_cursor
 from reports.mart.connection import CATALOG
 
 MACROS = (
+    "CREATE MACRO internal.in_scope(outcome) AS outcome IN ('complete', 'partial', 'failed')",
     "CREATE MACRO internal.known(since, until, run) AS since <= run AND (until IS NULL OR until > run)",
     """
     CREATE MACRO internal.party_of(type, account, organization, own_account, own_organization, in_organization, is_party) AS

@@ -14,19 +14,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
-from crawler.crawl import crawl
+from crawler import writer
+from crawler.aws.credentials import ASSUME_ROLE
+from crawler.aws.errors import AwsError
+from crawler.collector import Collected
+from crawler.crawl import crawl, unread_accounts
 from crawler.progress import Progress
-from crawler.writer import CrawlResult
+from crawler.spec import Scope
+from crawler.writer import Coverage, CrawlResult, Finished
 from models.errors import UserError
 from models.settings import Settings
 from models.store.crawl_lock import LockedError
 from models.store.engine import DatabaseError
+from models.store.scd2_merge import Batch
 from models.tables.keys import Key, KeyMetadata
 from models.tables.organization import Account
 from models.tables.resources import ResourceKey
-from models.tables.runs import Cause, CrawlLock, Gap, Run, RunStatus, ScopeCoverage
+from models.tables.runs import Cause, CrawlLock, Gap, Outcome, Run, RunStatus, ScopeCoverage
 from tests.crawler.empty_ledger import Ledger
 from tests.crawler.http_stub import IRELAND, MANAGEMENT, MEMBER, SCOPES, StubServer, account_of, key_of, serving
 from tests.crawler.scripted_aws import RecordedCall, Result, aws_error, denied
@@ -118,6 +124,12 @@ def test_an_account_without_the_role_is_a_gap(aws: StubServer, ledger: Ledger) -
     result = crawled(aws, ledger)
     assert (result.status, result.exit_code, result.accounts) == (RunStatus.PARTIAL, 3, 1)
     assert outcomes(ledger, 2)[MEMBER, "*"] == "failed"
+    settings = Settings.model_validate(written(aws, ledger))
+    assert unread_accounts(settings, 1) is None
+    assert unread_accounts(settings, 2) == (
+        f"1 of 2 accounts could not be entered (the role {settings.role.name} does not exist or does not trust the crawler): "
+        "see `kmsledger denials`"
+    )
     (gap,) = ledger.current(Gap)
     assert (gap["account_id"], gap["operation"], gap["cause"]) == (
         MEMBER,
@@ -196,13 +208,42 @@ def test_ctrl_c_keeps_saved_scopes_and_resume_finishes_the_run(aws: StubServer, 
     assert len(ledger.current(ResourceKey)) == 4
 
 
-def test_nothing_to_resume_is_a_usage_error(aws: StubServer, ledger: Ledger) -> None:
-    """An ended run cannot be resumed, nor can a run be resumed in an empty ledger."""
-    for message in ("no run to resume", "run 1 has already ended"):
-        with pytest.raises(UserError, match=message) as error:
-            crawled(aws, ledger, resume=True)
-        assert error.value.exit_code == 2
-        crawled(aws, ledger)
+def test_resume_returns_the_result_of_a_crawl_that_has_ended(aws: StubServer, ledger: Ledger) -> None:
+    """A run whose crawl has ended is not crawled again: its result is returned. An empty ledger is a usage error."""
+    with pytest.raises(UserError, match="no run to resume") as error:
+        crawled(aws, ledger, resume=True)
+    assert error.value.exit_code == 2
+    result = crawled(aws, ledger)
+    aws.calls.clear()
+    assert crawled(aws, ledger, resume=True) == result
+    assert (aws.calls, runs(ledger), locks(ledger)) == ([], [("complete", None)], 0)
+
+
+def test_accounts_that_could_not_be_entered_are_counted_by_cause(aws: StubServer, ledger: Ledger) -> None:
+    """Each cause has its number of accounts, the most frequent first; without a denial, the next command is `coverage`."""
+    settings = Settings.model_validate(written(aws, ledger))
+    causes = (Cause.EXTERNAL_ID, Cause.UNREACHABLE, Cause.UNREACHABLE)
+    run_id = writer.start(ledger.engine, "test")
+    with ledger.engine.begin() as connection:
+        for number, cause in enumerate(causes):
+            collected = Collected(Scope(f"11112222333{number}", "*", "aws"))
+            code = "AccessDenied" if cause is Cause.EXTERNAL_ID else "Unreachable"
+            collected.gap("*", ASSUME_ROLE, "", AwsError(cause, code, "no answer"))
+            failed = collected.finish(Outcome.FAILED, cause.text)
+            writer.save_scopes(connection, run_id, [failed])
+        writer.save_scopes(
+            connection, run_id, [Finished(Coverage(MEMBER, IRELAND, Outcome.COMPLETE, calls=1), Batch())]
+        )
+    text = (
+        f"3 of 4 accounts could not be entered (2: the endpoint could not be reached; 1: the role "
+        f"{settings.role.name}'s trust policy requires another external ID)"
+    )
+    assert unread_accounts(settings, run_id) == f"{text}: see `kmsledger denials`"
+    with ledger.engine.begin() as connection:
+        connection.execute(delete(ScopeCoverage).where(ScopeCoverage.account_id == "111122223330"))
+    assert unread_accounts(settings, run_id) == (
+        "2 of 3 accounts could not be entered (the endpoint could not be reached): see `kmsledger coverage`"
+    )
 
 
 def test_a_database_error_fails_the_run(aws: StubServer, ledger: Ledger) -> None:

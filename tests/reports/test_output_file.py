@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from models.errors import UserError
-from models.output_file import OutputError, replacing
+from models.output_file import OutputError, remove_stale_files, replacing
 from reports.answers.cookbook_cli import cookbook
 from reports.cli import mart
 from reports.exports.cli import findings
@@ -85,3 +87,45 @@ def test_an_error_leaves_the_old_file(tmp_path: Path) -> None:
         assert path.read_text() == "old"
     assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def dead_process() -> int:
+    """The ID of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_files_of_dead_builds_are_deleted(tmp_path: Path) -> None:
+    """Marts, logs and spill directories of dead processes are deleted; other files, and those of live processes, stay."""
+    dead, live = dead_process(), os.getpid()
+    stale = [tmp_path / f".my.duckdb.{dead}.new{suffix}" for suffix in ("", ".tmp", ".wal")]
+    kept = [
+        tmp_path / name
+        for name in (
+            "my.duckdb",
+            f".my.duckdb.{live}.new",
+            f".my.duckdb.{live}.new.wal",
+            f".other.duckdb.{dead}.new",
+            f".myxduckdb.{dead}.new",
+            f".my.duckdb.{dead}.new.txt",
+            ".my.duckdb.99999999999999999999.new",
+        )
+    ]
+    for path in (*stale, *kept):
+        if path.suffix == ".tmp":
+            path.mkdir()
+            (path / "duckdb_temp_block-1").touch()
+        else:
+            path.touch()
+    assert remove_stale_files(tmp_path / "my.duckdb") == stale
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
+    assert remove_stale_files(tmp_path / "missing" / "my.duckdb") == []
+
+
+def test_an_output_file_deletes_what_a_killed_process_left(tmp_path: Path) -> None:
+    """The next write of the same file deletes the unfinished version of a process that was killed."""
+    (tmp_path / f".report.html.{dead_process()}.new").touch()
+    with replacing(tmp_path / "report.html") as unfinished:
+        unfinished.touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]

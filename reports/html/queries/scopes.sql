@@ -1,5 +1,5 @@
 -- The number of account-regions per outcome.
-SELECT outcome, count(*) AS scopes, count(DISTINCT account_id) AS accounts
+SELECT outcome, any_value(internal.in_scope(outcome)) AS in_scope, count(*) AS scopes, count(DISTINCT account_id) AS accounts
 FROM coverage
 WHERE outcome <> 'gap'
 GROUP BY outcome

@@ -86,19 +86,20 @@ WITH own AS (
 ), repeated AS (
   SELECT hash(key_arn, principal_key) AS pair FROM held GROUP BY pair HAVING count(*) > 1
 ), same AS (
-  SELECT key_arn, principal_key, arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) AS ways
+  -- By the whole value: of several rows with one source, the same ones have to be chosen whenever a mart is built.
+  SELECT key_arn, principal_key, min({'source_id': source_id, 'mask': mask}, 9) AS ways
   FROM held
   WHERE hash(key_arn, principal_key) IN (SELECT pair FROM repeated) AND access NOT IN ('unknown', 'deleted')
   GROUP BY key_arn, principal_key
 ), throughout AS (
-  SELECT key_arn, principal_account, arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) AS ways
+  SELECT key_arn, principal_account, min({'source_id': source_id, 'mask': mask}, 9) AS ways
   FROM held
   WHERE wide AND access NOT IN ('unknown', 'deleted')
   GROUP BY key_arn, principal_account
 ), everyone AS (
   SELECT key_arn,
-    arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) FILTER (access <> 'organization') AS ways,
-    arg_min({'source_id': source_id, 'mask': mask}, source_id, 9) FILTER (access = 'organization') AS our_ways
+    min({'source_id': source_id, 'mask': mask}, 9) FILTER (access <> 'organization') AS ways,
+    min({'source_id': source_id, 'mask': mask}, 9) FILTER (access = 'organization') AS our_ways
   FROM held
   WHERE access IN ('public', 'public_via_service') OR (access = 'organization' AND principal_account IS NULL)
   GROUP BY key_arn

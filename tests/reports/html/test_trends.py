@@ -42,7 +42,7 @@ def views() -> Iterator[duckdb.DuckDBPyConnection]:
               unwaived_status VARCHAR, valid_from INTEGER, valid_to INTEGER);
             CREATE SCHEMA internal;
             CREATE TABLE internal.rule_result (valid_from INTEGER);
-            CREATE TABLE internal.scope_coverage (run_id INTEGER, outcome VARCHAR);
+            CREATE TABLE run_coverage (run_id INTEGER, coverage_percent INTEGER);
             """
         )
         yield connection
@@ -137,11 +137,9 @@ def test_a_run_without_results_has_no_value(views: duckdb.DuckDBPyConnection) ->
     assert history(views, []).failures == []
 
 
-def test_coverage_counts_account_regions(views: duckdb.DuckDBPyConnection) -> None:
-    """The share of the account-regions in scope that were read completely, rounded down; excluded ones do not count."""
-    views.execute("DELETE FROM internal.scope_coverage")
-    outcomes = [(1, "complete"), (1, "complete"), (1, "failed"), (1, "excluded"), (3, "complete")]
-    views.executemany("INSERT INTO internal.scope_coverage VALUES (?, ?)", outcomes)
+def test_coverage_is_known_for_runs_that_ended(views: duckdb.DuckDBPyConnection) -> None:
+    """A run that failed, or that had no account-region in scope, has no coverage."""
+    views.execute("DELETE FROM run_coverage; INSERT INTO run_coverage VALUES (1, 66), (3, 100)")
     assert history(views, ["complete", "partial", "failed"]).coverage.values == [66, None, None]
 
 

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import errno
-import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,7 @@ import pytest
 from models.settings import Settings
 from reports.mart import draft_file
 from reports.mart.build import build
+from tests.reports.test_output_file import dead_process
 
 
 @pytest.mark.parametrize("size", [0, 1, 4095, 4096, 4097, 8 * 4096, 8 * 4096 + 1, 100_000])
@@ -58,40 +56,6 @@ def test_a_file_size_limit_is_reported(tmp_path: Path) -> None:
             draft_file.copy(tmp_path / "mart", tmp_path / "copy")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-def dead_process() -> int:
-    """The ID of a process that has ended."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    return process.pid
-
-
-def test_files_of_dead_builds_are_deleted(tmp_path: Path) -> None:
-    """Marts, logs and spill directories of dead processes are deleted; other files, and those of live processes, stay."""
-    dead, live = dead_process(), os.getpid()
-    stale = [tmp_path / f".my.duckdb.{dead}.new{suffix}" for suffix in ("", ".tmp", ".wal")]
-    kept = [
-        tmp_path / name
-        for name in (
-            "my.duckdb",
-            f".my.duckdb.{live}.new",
-            f".my.duckdb.{live}.new.wal",
-            f".other.duckdb.{dead}.new",
-            f".myxduckdb.{dead}.new",
-            f".my.duckdb.{dead}.new.txt",
-            ".my.duckdb.99999999999999999999.new",
-        )
-    ]
-    for path in (*stale, *kept):
-        if path.suffix == ".tmp":
-            path.mkdir()
-            (path / "duckdb_temp_block-1").touch()
-        else:
-            path.touch()
-    assert draft_file.remove_stale_files(tmp_path / "my.duckdb") == stale
-    assert sorted(tmp_path.iterdir()) == sorted(kept)
-    assert draft_file.remove_stale_files(tmp_path / "missing" / "my.duckdb") == []
 
 
 def test_a_build_deletes_the_files_of_a_killed_one(sample_settings: Settings, tmp_path: Path) -> None:

@@ -79,6 +79,8 @@ CONTRACT = {
     "reopened age_days since waiver waived_until",
     "coverage": "run_id account_id account_name region service operation action subject key_arn outcome cause "
     "cause_text code message since_run since consecutive_runs",
+    "run_coverage": "run_id account_regions complete partial failed coverage_percent",
+    "incomplete_account_regions": "account_id account_name region outcome gaps actions causes since_run since consecutive_runs",
     "account_regions": "account_region account_id region outcome skip_reason cause_text since consecutive_runs",
     "internal.alias_targets": "alias_arn alias_name account_id region target_key_arn target key_state deletion_date",
     "iam_accounts": "account_id account_name freshness reason users roles groups",

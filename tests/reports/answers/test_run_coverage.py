@@ -1,0 +1,193 @@
+"""Runs and what they could not read: coverage, streaks, the coverage gate, the age of the last run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from click.testing import CliRunner, Result
+from sqlalchemy import insert
+
+from models.settings import Settings
+from models.store.engine import connect as connect_ledger
+from models.tables.runs import Run
+from reports.answers.coverage_gate import check_coverage
+from reports.answers.questions.coverage import coverage
+from reports.answers.questions.runs import runs
+from reports.cli import health
+from reports.mart.connection import connect
+from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, build_mart, settings_of
+
+SHOP, DATA, LOCKED = "111122223333", "222233334444", "333344445555"
+IRELAND, VIRGINIA = "eu-west-1", "us-east-1"
+REFUSED = "the role does not exist or does not trust the crawler"
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Four runs: in run 2 a call is denied, in run 3 an account refuses the crawler, in run 4 another call is denied too."""
+    folder = tmp_path_factory.mktemp("coverage")
+    world = LedgerBuilder(f"sqlite:///{folder / 'ledger.db'}")
+    world.account(SHOP, "shop", IRELAND, VIRGINIA)
+    world.account(DATA, "data", IRELAND, VIRGINIA, "global")
+    world.outcomes[DATA, "eu-west-3"] = ("excluded", "excluded by the configuration")
+    world.account(LOCKED, "locked", IRELAND)
+    key = world.key(SHOP, IRELAND, "1234abcd-12ab-34cd-56ef-1234567890ab")
+    world.crawl()
+    world.gap(SHOP, IRELAND, "kms:ListGrants", key)
+    world.crawl()
+    del world.outcomes[LOCKED, IRELAND]
+    world.outcomes[LOCKED, "*"] = ("failed", REFUSED)
+    world.crawl()
+    world.gap(DATA, VIRGINIA, "kms:ListKeys", cause="throttled")
+    world.crawl()
+    made = settings_of(database=world.url, report={"mart": folder / "mart.duckdb"})
+    build_mart(made)
+    (folder / "kmsledger.yaml").write_text(
+        f"database: {made.database}\nreport: {{mart: mart.duckdb}}\n", encoding="utf-8"
+    )
+    return made
+
+
+@pytest.fixture
+def duck(settings: Settings) -> Iterator[duckdb.DuckDBPyConnection]:
+    with connect(settings.report.mart) as connection:
+        yield connection
+
+
+def run(command: Any, settings: Settings, *arguments: str) -> Result:
+    config = settings.report.mart.parent / "kmsledger.yaml"
+    return CliRunner().invoke(command, ["--config", str(config), *arguments], catch_exceptions=False)
+
+
+def test_each_run_has_its_coverage(duck: duckdb.DuckDBPyConnection) -> None:
+    """The share that was read completely is rounded down; a refused account counts as one, excluded account-regions do not."""
+    assert duck.execute("FROM run_coverage ORDER BY run_id").fetchall() == [
+        (1, 6, 6, 0, 0, 100),
+        (2, 6, 5, 1, 0, 83),
+        (3, 6, 4, 1, 1, 66),
+        (4, 6, 3, 2, 1, 50),
+    ]
+
+
+def test_what_is_unknown_has_its_cause_and_age(duck: duckdb.DuckDBPyConnection) -> None:
+    """A row per account-region that was not read completely, with the number of runs in a row that did not."""
+    query = (
+        "SELECT account_id, region, outcome, gaps, causes, since_run, consecutive_runs FROM incomplete_account_regions"
+    )
+    assert sorted(duck.execute(query).fetchall()) == [
+        (SHOP, IRELAND, "partial", 1, ["access was denied without a reason"], 2, 3),
+        (DATA, VIRGINIA, "partial", 1, ["AWS throttled the request until the retries were exhausted"], 4, 1),
+        (LOCKED, "*", "failed", 0, [REFUSED], 3, 2),
+    ]
+
+
+def test_streaks_as_of_an_earlier_run(duck: duckdb.DuckDBPyConnection) -> None:
+    """As of an earlier run, the streaks are those that it had."""
+    query = "SELECT account_id, consecutive_runs FROM incomplete_account_regions_as_of(3) ORDER BY 1"
+    assert duck.execute(query).fetchall() == [(SHOP, 2), (LOCKED, 1)]
+
+
+@pytest.mark.parametrize(
+    ("minimum", "tolerated", "code"),
+    [(0, 0, 3), (50, 0, 3), (51, 0, 4), (100, 9, 4), (0, 2, 3), (0, 3, 0), (50, 3, 0), (51, 3, 4)],
+)
+def test_the_coverage_gate(duck: duckdb.DuckDBPyConnection, minimum: int, tolerated: int, code: int) -> None:
+    """Below the minimum the run has failed (4); gaps of at most the tolerated number of runs are done (0), older ones are 3."""
+    gate = check_coverage(duck, minimum, tolerated)
+    assert gate.exit_code == code
+    assert "50 % (3 of 6 account-regions read completely)" in gate.message
+    assert ("below the minimum" in gate.message) == (code == 4)
+
+
+def test_a_run_without_account_regions_is_below_any_minimum(tmp_path: Path) -> None:
+    """If nothing was in scope, coverage is unknown: never a pass."""
+    world = LedgerBuilder(f"sqlite:///{tmp_path / 'ledger.db'}")
+    world.account(SHOP, "shop")
+    world.crawl()
+    made = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
+    build_mart(made)
+    with connect(made.report.mart) as connection:
+        assert [check_coverage(connection, minimum, 0).exit_code for minimum in (0, 1)] == [0, 4]
+
+
+def test_coverage_lists_the_worst_first(settings: Settings) -> None:
+    """What was not read at all comes first, then what has been unknown for most runs; the exit code says that it is unknown."""
+    done = run(coverage, settings, "--format", "json")
+    document = json.loads(done.stdout)
+    assert [row["account_id"] for row in document["incomplete"]] == [LOCKED, SHOP, DATA]
+    assert document["coverage_percent"] == 50
+    assert done.exit_code == 3
+    text = run(coverage, settings).stdout
+    assert "Run 4 read 3 of 6 account-regions completely (50 %)." in text
+    assert f"shop ({SHOP}), {IRELAND}: partial, 1 gap, for 3 runs (since run 2)" in text
+    assert run(coverage, settings, "--as-of", "1").exit_code == 0
+
+
+def test_runs_newer_than_the_mart_are_listed(settings: Settings) -> None:
+    """A run that failed before its mart was built is listed from the ledger, with unknown coverage."""
+    engine = connect_ledger(settings.database)
+    later = {"started_at": FIRST_RUN, "status": "failed", "version": "0.1.0", "message": "no AWS credentials"}
+    with engine.begin() as connection:
+        connection.execute(insert(Run).values(later))
+    engine.dispose()
+    try:
+        listed = json.loads(run(runs, settings, "--format", "json").stdout)["runs"]
+        text = run(runs, settings).stdout
+        healthy = run(health, settings, "--max-age", "100000d")
+    finally:
+        engine = connect_ledger(settings.database)
+        with engine.begin() as connection:
+            connection.exec_driver_sql("DELETE FROM run WHERE run_id = 5")
+        engine.dispose()
+    assert [(row["run_id"], row["status"], row["coverage_percent"], row["in_mart"]) for row in listed] == [
+        (5, "failed", None, False),
+        (4, "partial", 50, True),
+        (3, "partial", 66, True),
+        (2, "partial", 83, True),
+        (1, "complete", 100, True),
+    ]
+    assert listed[1]["duration_seconds"] == 240
+    assert "no AWS credentials" in text
+    assert "unknown" in text.splitlines()[1]
+    assert healthy.exit_code == 3
+    assert "run 5 failed since then" in healthy.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (("--max-age", "1h"), 4, ", more than 1 h"),
+        (("--max-age", "100000d"), 3, "with gaps in 3 for up to 3 runs in a row"),
+        (("--max-age", "100000d", "--min-coverage", "95%"), 4, "below the minimum of 95 %"),
+    ],
+)
+def test_health_is_one_sentence_and_an_exit_code(
+    settings: Settings, arguments: tuple[str, ...], code: int, sentence: str
+) -> None:
+    """Too old a run or too little coverage is 4, gaps are 3; the line names run, age and coverage."""
+    done = run(health, settings, *arguments)
+    (line,) = done.stdout.splitlines()
+    assert sentence in line
+    assert "run 4" in line
+    assert done.exit_code == code
+
+
+def test_health_without_a_mart(tmp_path: Path) -> None:
+    """Without a run to judge, the monitor gets a failure and a sentence, not a traceback."""
+    (tmp_path / "kmsledger.yaml").write_text(f"database: sqlite:///{tmp_path / 'ledger.db'}\n", encoding="utf-8")
+    done = CliRunner().invoke(health, ["--config", str(tmp_path / "kmsledger.yaml")], catch_exceptions=False)
+    assert done.exit_code == 4
+    assert done.stdout.startswith("failed: ")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--max-age", "soon"), ("--min-coverage", "101%"), ("--min-coverage", "-1"), ("--max-age", "1")]
+)
+def test_health_rejects_what_is_no_age_or_percentage(settings: Settings, arguments: tuple[str, str]) -> None:
+    """An invalid limit is a usage error, never a limit that always holds."""
+    assert run(health, settings, *arguments).exit_code == 2
