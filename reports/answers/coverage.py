@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.safe_text import printable
+from reports.answers.change_event import format_account_region, run_to_dict, value
 from reports.answers.text import and_more, counted
 from reports.mart.as_of import RunRef, moments, resolve_as_of
-from reports.mart.change_event import format_account_region, run_to_dict, value
 from reports.mart.mart_reader import open_mart
 from reports.mart.rows import rows
 

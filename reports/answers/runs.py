@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from models.safe_text import printable
 from models.settings import Settings
+from reports.answers.change_event import value
 from reports.answers.coverage_gate import DONE, FAILED, PARTIAL, check_coverage
-from reports.mart.change_event import value
 from reports.mart.connection import connect
 from reports.mart.rows import rows
 

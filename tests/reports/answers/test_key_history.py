@@ -18,10 +18,10 @@ from click.testing import CliRunner, Result
 from models.errors import UserError
 from models.settings import Settings
 from models.tables import Alias, Key, KeyMetadata, KeyRotationEvent, Resource
+from reports.answers.change_event import to_json
 from reports.answers.key_history import HistoryResult, history
 from reports.answers.questions.history import history as history_command
 from reports.mart.build import build
-from reports.mart.change_event import to_json
 from reports.rules.testing.builders import root_statement
 from tests import command
 from tests.reports.ledger_builder import LedgerBuilder

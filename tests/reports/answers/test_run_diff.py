@@ -18,10 +18,10 @@ from click.testing import CliRunner, Result
 from models.errors import UserError
 from models.settings import Settings
 from models.tables import Alias, Key, KeyGrant, KeyMetadata, KeyRotation, KeyRotationEvent, Resource, Tag
+from reports.answers.change_event import to_json
 from reports.answers.questions.diff import diff as diff_command
 from reports.answers.run_diff import RunDiff, diff
 from reports.mart.build import build
-from reports.mart.change_event import to_json
 from reports.rules.testing.builders import root_statement
 from tests.reports.answers.sample_organization import LOCAL
 from tests.reports.ledger_builder import LedgerBuilder
