@@ -10,6 +10,7 @@ import time
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from enum import Enum, auto
 from typing import Self
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
@@ -212,6 +213,13 @@ def finish(
     return result
 
 
+class _Signal(Enum):
+    """Completes a batch of the writer's queue."""
+
+    COMMIT = auto()
+    STOP = auto()
+
+
 class ScopeWriter:
     """A thread that writes finished scopes to the ledger; its first error stops the crawl."""
 
@@ -222,7 +230,7 @@ class ScopeWriter:
         self._run_id = run_id
         self._on_saved = on_saved
         """Called in the writer thread with the coverage of committed scopes."""
-        self._queue: queue.Queue[Finished | Packed | None] = queue.Queue(maxsize=4 * BATCH_SCOPES)
+        self._queue: queue.Queue[Finished | Packed | _Signal] = queue.Queue(maxsize=4 * BATCH_SCOPES)
         self._thread = threading.Thread(target=self._work, name="writer", daemon=True)
         self.error: BaseException | None = None
         self.merged = Merged()
@@ -245,14 +253,15 @@ class ScopeWriter:
             return
 
     def drain(self) -> None:
-        """Wait until all enqueued scopes are committed; raises the error of the thread."""
+        """Commit all enqueued scopes, without waiting for others; raises the error of the thread."""
+        self._queue.put(_Signal.COMMIT)
         self._queue.join()
         self.check()
 
     def close(self) -> None:
         """Save the enqueued scopes and stop the thread."""
         if self._thread.is_alive():
-            self._queue.put(None)
+            self._queue.put(_Signal.STOP)
             self._thread.join()
 
     def check(self) -> None:
@@ -261,8 +270,8 @@ class ScopeWriter:
             raise self.error
 
     def _work(self) -> None:
-        stopped = False
-        while not stopped:
+        item: Finished | Packed | _Signal | None = None
+        while item is not _Signal.STOP:
             scopes: list[Finished | Packed] = []
             size = 0
             try:
@@ -271,7 +280,7 @@ class ScopeWriter:
                 self._write(scopes)
                 continue
             deadline = time.monotonic() + MAX_DELAY_S
-            while item is not None:
+            while not isinstance(item, _Signal):
                 scopes.append(item)
                 size += len(item.data) if isinstance(item, Packed) else 0
                 if len(scopes) >= BATCH_SCOPES or size >= BATCH_BYTES:
@@ -280,10 +289,9 @@ class ScopeWriter:
                     item = self._queue.get(timeout=max(0.0, deadline - time.monotonic()))
                 except queue.Empty:
                     break
-            stopped = item is None
             if scopes:
                 self._write(scopes)
-            for _ in range(len(scopes) + stopped):
+            for _ in range(len(scopes) + isinstance(item, _Signal)):
                 self._queue.task_done()
 
     def _write(self, scopes: Sequence[Finished | Packed]) -> None:

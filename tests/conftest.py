@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from demo.server import AwsServer
 
 hypothesis_profiles.load()
+# Without byte code files, pytest rewrites all tests and each started process compiles all modules: seconds, a hundred times.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 # A background job ignores Ctrl-C and one under nohup the hangup, and so would the commands that the tests interrupt.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
@@ -29,7 +33,11 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 ENGINES = ("sqlite", "postgresql")
 SLOWEST_FILES = (
     "chaos/test_chaos.py",
+    "end_to_end/test_same_answers.py",
     "reports/mart/test_incremental.py",
+    "benchmarks/test_speed.py",
+    "crawler/test_invalid_responses.py",
+    "reports/mart/test_situations.py",
     "models/store/test_scd2_merge_property.py",
     "reports/mart/test_as_of.py",
     "end_to_end/test_demo.py",
@@ -40,11 +48,10 @@ SLOWEST_FILES = (
     "end_to_end/test_databases.py",
     "end_to_end/test_executors.py",
     "recipes/test_resource_type.py",
-    "crawler/test_invalid_responses.py",
+    "end_to_end/test_partitions.py",
     "reports/access/engine/test_exhaustive.py",
-    "reports/mart/test_situations.py",
     "reports/mart/test_sql_limits.py",
-    "benchmarks/test_speed.py",
+    "crawler/test_invalid_discovery.py",
     "models/store/test_retention.py",
     "end_to_end/test_nightly.py",
     "end_to_end/test_failed_runs.py",

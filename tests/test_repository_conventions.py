@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import subprocess
 import sys
@@ -133,6 +134,12 @@ def test_python_files_have_a_maximum_length() -> None:
     """Only the listed exceptions exceed the limit, and all of them do."""
     long = {name_of(path) for path in python_files() if len(path.read_bytes().splitlines()) > MAX_LINES}
     assert long == set(EXCEPTIONS)
+
+
+def test_byte_code_is_stored_during_tests() -> None:
+    """Whatever the environment says, compiled modules are stored: neither the next test run nor a started process repeats it."""
+    assert not sys.dont_write_bytecode
+    assert "PYTHONDONTWRITEBYTECODE" not in os.environ
 
 
 def test_only_the_aws_client_calls_aws() -> None:

@@ -13,7 +13,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, exc, inspect, make_url
+from sqlalchemy import Connection, Dialect, Engine, create_engine, event, exc, inspect, make_url
+from sqlalchemy.util import LRUCache
 
 from models.errors import UserError
 
@@ -28,6 +29,8 @@ _VERSION_TABLE = "alembic_version"
 _MIGRATION = re.compile(r"\d{4}_\w+\.py")
 
 _WRITES = "kmsledger writes"
+_COMPILED: LRUCache[Any, Any] = LRUCache(500)
+"""The compiled statements of all engines for SQLite."""
 
 
 class DatabaseError(UserError):
@@ -70,7 +73,7 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
         if not os.path.exists(path.parent):  # noqa: PTH110 - as above
             raise DatabaseError(f"the directory {path.parent} of the database does not exist: create it")
         made = create_engine(parsed.set(drivername="sqlite"), connect_args={"timeout": SQLITE_BUSY_TIMEOUT})
-        engine = SqliteEngine(made.pool, made.dialect, made.url)
+        engine = SqliteEngine(made.pool, _sqlite_dialect(), made.url, execution_options={"compiled_cache": _COMPILED})
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -83,6 +86,14 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
         return create_engine(parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=limits)
     except ModuleNotFoundError as error:
         raise DatabaseError("PostgreSQL needs the extra `postgres`: pip install 'kmsledger[postgres]'") from error
+
+
+@cache
+def _sqlite_dialect() -> Dialect:
+    """One dialect for all files, so that each statement is compiled once per process and not once per engine."""
+    probe = create_engine("sqlite://")
+    probe.connect().close()
+    return probe.dialect
 
 
 @contextmanager

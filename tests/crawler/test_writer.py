@@ -8,6 +8,7 @@ import pickle
 import socket
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -240,6 +241,20 @@ def test_an_idle_writer_updates_the_heartbeat(ledger: Ledger, monkeypatch: pytes
     with ledger.engine.connect() as connection:
         (heartbeat,) = connection.execute(select(CrawlLock.heartbeat)).one()
     assert heartbeat > initial
+
+
+def test_the_last_scopes_do_not_wait_for_others(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is enqueued at the end of a crawl is committed at once; the writer still saves later scopes."""
+    monkeypatch.setattr(writer, "MAX_DELAY_S", 60.0)
+    run_id = writer.start(ledger.engine, "test")
+    with ScopeWriter(ledger.engine, run_id) as scope_writer:
+        for number, region in enumerate(("eu-west-1", "us-east-1"), start=1):
+            scope_writer.put(finished(region, "one"))
+            drain = threading.Thread(target=scope_writer.drain, daemon=True)
+            drain.start()
+            drain.join(timeout=30)
+            assert not drain.is_alive()
+            assert len(scopes(ledger)) == number
 
 
 def test_a_crawl_that_lost_its_lock_stops(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from models.tables.organization import Account, AccountRegion
 from models.tables.runs import Gap
 from tests import command
 from tests.reports.html.page import read
+from tests.reports.mart_schema import offer_schema
 
 pytestmark = pytest.mark.deep
 
@@ -89,6 +90,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> FailedRunResult:
     parameters = preset("tiny", seed=3, accounts=6, adversarial=False, keys_per_account_region=3, resources=0.1)
     codes: list[int] = []
     reports: list[str] = []
+    for name in ("kmsledger.duckdb", "run-1.duckdb", "run-2.duckdb", "run-3.duckdb"):
+        offer_schema(directory / name)
     with FakeAws(parameters) as fake:
         accounts = fake.world.accounts
         _, denied, suspended, unaffected, opted_out, left = accounts

@@ -17,6 +17,7 @@ from benchmarks.fake_aws.client import FakeAws
 from benchmarks.fake_aws.presets import preset
 from benchmarks.fake_aws.service import Reply, Service
 from tests import command
+from tests.reports.mart_schema import offer_schema
 
 pytestmark = pytest.mark.deep  # a crawl and a report of each partition
 
@@ -76,9 +77,9 @@ def organization(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
             "report": {"mart": "mart.duckdb"},
         }
         (directory / "settings.yaml").write_text(json.dumps(settings), encoding="utf-8")
+        offer_schema(directory / "mart.duckdb")
         crawled = Organization(partition, directory, {**os.environ, **fake.environment()})
         crawled.run("crawl")
-        crawled.run("mart")
         yield crawled
 
 

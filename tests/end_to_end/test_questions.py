@@ -13,6 +13,7 @@ from reports.access.engine.evaluator import allowed
 from reports.access.engine.model import Effect, KeyFacts, Organization
 from reports.access.engine.policy_parser import parse
 from tests.end_to_end.conftest import Workspace
+from tests.reports.mart_schema import offer_schema
 
 pytestmark = pytest.mark.deep  # the whole organization of the demo
 
@@ -31,6 +32,7 @@ def no_iam(crawled: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Work
         report={"mart": "no-iam.duckdb"},
         vendors={"profiles": {}},
     )
+    offer_schema(workspace.directory / "no-iam.duckdb")
     assert workspace.run("crawl").returncode == 0
     return workspace
 

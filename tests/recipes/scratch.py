@@ -44,7 +44,7 @@ class Scratch:
         """Run Python in the copy and return its output; fails with the output if the exit code is not 0."""
         # A test run of its own, not a process of this one.
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        environment = {**inherited, "PYTHONPATH": str(self.root), "PYTHONDONTWRITEBYTECODE": "1"}
+        environment = {**inherited, "PYTHONPATH": str(self.root)}
         done = subprocess.run(
             [sys.executable, *arguments],
             cwd=self.root,

@@ -10,6 +10,7 @@ import itertools
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 
@@ -80,13 +81,16 @@ def run_examples(rules: Iterable[Rule], build_mart: MartBuilder, *, with_gaps: b
     variants = {
         report.rule.rule_id: _variants(cases[report.rule.rule_id], numbers) if with_gaps else [] for report in reports
     }
-    _evaluate(reports, build_mart, {rule_id: [*cases[rule_id], *variants[rule_id]] for rule_id in cases})
-    for report in reports:
-        report.gaps = len(variants[report.rule.rule_id])
-        for case in cases[report.rule.rule_id]:
-            _compare(report, case)
-    if with_gaps:
-        _mutate(reports, build_mart, cases, variants, numbers)
+    with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
+        # One file: the second build takes over the schema of the first.
+        evaluate = partial(_evaluate, reports, build_mart, Path(directory) / "examples.duckdb")
+        evaluate({rule_id: [*cases[rule_id], *variants[rule_id]] for rule_id in cases})
+        for report in reports:
+            report.gaps = len(variants[report.rule.rule_id])
+            for case in cases[report.rule.rule_id]:
+                _compare(report, case)
+        if with_gaps:
+            _mutate(reports, evaluate, cases, variants, numbers)
     return reports
 
 
@@ -149,7 +153,9 @@ def _target(case: _Case, name: str) -> str:
     return text
 
 
-def _evaluate(reports: Sequence[Report], build_mart: MartBuilder, cases: Mapping[str, Sequence[_Case]]) -> None:
+def _evaluate(
+    reports: Sequence[Report], build_mart: MartBuilder, mart: Path, cases: Mapping[str, Sequence[_Case]]
+) -> None:
     """Write all cases into one ledger, build its mart, run the rules and record their results.
 
     Cases with the same facts share two accounts: most variants equal another one, of the same rule or of others.
@@ -161,8 +167,8 @@ def _evaluate(reports: Sequence[Report], build_mart: MartBuilder, cases: Mapping
     variants = list(shared.values())
     if not variants:
         return
-    with tempfile.TemporaryDirectory(prefix="kmsledger-") as directory:
-        url, mart = f"sqlite:///{directory}/ledger.db", Path(directory) / "examples.duckdb"
+    with tempfile.TemporaryDirectory(dir=mart.parent) as directory:
+        url = f"sqlite:///{directory}/ledger.db"
         write(url, variants)
         parties = [{"name": "Vendor", "accounts": [VENDOR]}]
         settings = Settings.model_validate(
@@ -266,7 +272,7 @@ def _variants(cases: Sequence[_Case], numbers: Iterator[int]) -> list[_Case]:
 
 def _mutate(
     reports: Sequence[Report],
-    build_mart: MartBuilder,
+    evaluate: Callable[[Mapping[str, Sequence[_Case]]], None],
     cases: Mapping[str, Sequence[_Case]],
     variants: Mapping[str, Sequence[_Case]],
     numbers: Iterator[int],
@@ -286,7 +292,7 @@ def _mutate(
                 mutated = list(_mutations(case, of_rule, numbers))
                 checked.append((report, case, base, mutated))
                 mutations[report.rule.rule_id] += mutated
-    _evaluate(reports, build_mart, mutations)
+    evaluate(mutations)
     for report, case, base, mutated in checked:
         report.problems += _insensitive_results(case, base, mutated)
 

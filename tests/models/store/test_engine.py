@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Connection, Engine, func, insert, select, text
+from sqlalchemy.engine.interfaces import CacheStats
 
 from models.store import engine
 from models.store.engine import DatabaseError, check, connect, translate_errors, upgrade
@@ -74,6 +75,19 @@ def refused(url: str, *, must_exist: bool = False) -> str:
     assert error.value.exit_code == 4
     assert "\n" not in error.value.message
     return error.value.message
+
+
+def test_a_statement_is_compiled_once_for_all_files(sqlite_url: str, tmp_path: Path) -> None:
+    """Another engine of the process, for another file, uses the compiled statement of the first."""
+    other = tmp_path / "other.db"
+    shutil.copyfile(sqlite_url.removeprefix("sqlite:///"), other)
+    hits = []
+    for url in (sqlite_url, f"sqlite:///{other}"):
+        opened = connect(url)
+        with opened.connect() as connection:
+            hits.append(connection.execute(select(func.count(), func.max(PolicyDocument.received))).context.cache_hit)
+        opened.dispose()
+    assert hits[1] is CacheStats.CACHE_HIT
 
 
 def test_readers_and_the_writer_do_not_block_each_other(ledger: Engine) -> None:

@@ -81,7 +81,9 @@ def config(crawled: CrawledLedger, tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize(("run_id", "stored"), [(run_id, stored) for run_id in RUNS for stored in (False, True)])
+@pytest.mark.parametrize(
+    ("run_id", "stored"), [*((run_id, True) for run_id in RUNS), (1, False), (3, False), (5, False)]
+)
 def test_views_as_of_a_run_equal_those_after_it(crawled: CrawledLedger, run_id: int, *, stored: bool) -> None:
     """Every row of every view, and of the histories, equals the mart built after that run."""
     connection, moment = as_of_connection.connect(crawled.settings.report.mart, str(run_id), stored=stored)
