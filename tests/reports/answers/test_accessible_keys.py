@@ -18,10 +18,8 @@ from tests.reports.answers.sample_organization import (
     SHOP,
     UNREAD,
     VENDOR,
-    organization,
     who,
 )
-from tests.reports.ledger_builder import build_mart, settings_of
 
 
 def keys(path: Path, name: str) -> dict[str, set[tuple[str, str]]]:
@@ -93,19 +91,13 @@ def test_an_external_account(mart_path: Path) -> None:
     assert "is outside the organization" in result.unknown
 
 
-def test_a_key_that_anyone_can_use_counts_if_the_iam_of_the_account_allows_it(tmp_path: Path) -> None:
+def test_a_key_that_anyone_can_use_counts_if_the_iam_of_the_account_allows_it(without_denials: Path) -> None:
     """A public key of another account counts for the principals whose own policies allow it; without IAM the text says so."""
-    world = organization(tmp_path / "ledger.db")
-    everyone = {"Sid": "Everyone", "Effect": "Allow", "Principal": "*", "Action": "kms:Decrypt", "Resource": "*"}
-    world.key(DATA, "eu-west-1", "00000000-0000-4000-8000-0000000000ff", policy=[everyone])
-    world.crawl()
-    mart = tmp_path / "answers.duckdb"
-    build_mart(settings_of(database=world.url, report={"mart": mart}))
-    assert accessible_keys(mart, who(SHOP, "role/app")).public_keys == 0
-    allowed = accessible_keys(mart, who(SHOP, "role/keys-only"))
+    assert accessible_keys(without_denials, who(SHOP, "role/app")).public_keys == 0
+    allowed = accessible_keys(without_denials, who(SHOP, "role/keys-only"))
     assert allowed.public_keys == 1
     assert "Keys that anyone can use: 1;" in allowed.to_text()
-    assert "Keys that anyone can use, if its IAM allows: 1;" in accessible_keys(mart, SHOP).to_text()
+    assert "Keys that anyone can use, if its IAM allows: 1;" in accessible_keys(without_denials, SHOP).to_text()
 
 
 def test_an_unknown_principal(mart_path: Path) -> None:

@@ -15,7 +15,7 @@ from models.tables import KeyMetadata, ResourcePolicy
 from reports.answers.cookbook_cli import cookbook
 from reports.answers.cookbook_loader import markdown, recipes
 from reports.pipeline import refresh
-from tests.reports.ledger_builder import settings_of
+from tests.reports.ledger_builder import only, settings_of
 from tests.reports.sample_ledger import DATA, IRELAND, SHOP, VENDOR, sample_world, second_run, third_run
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "cookbook.md"
@@ -50,7 +50,11 @@ def mart(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parties = [{"name": "Checkmarx", "accounts": [VENDOR]}]
     owners = [{"account": [SHOP], "owner": "shop team"}]
     settings = settings_of(
-        database=world.url, known_external_parties=parties, owners=owners, report={"mart": folder / "cookbook.duckdb"}
+        database=world.url,
+        known_external_parties=parties,
+        owners=owners,
+        report={"mart": folder / "cookbook.duckdb"},
+        rules=only("key-unusable-in-use"),
     )
     refresh(settings)
     return settings.report.mart

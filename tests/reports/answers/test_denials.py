@@ -150,11 +150,6 @@ def test_every_cause_has_a_fix(cause: str, fix_in: str, expected: str) -> None:
     assert json.loads(json.dumps(remedy.statement)) == remedy.statement
 
 
-def test_nothing_denied(tmp_path: Path) -> None:
+def test_nothing_denied(without_denials: Path) -> None:
     """Without denied calls, the first line of the text says so."""
-    world = organization(tmp_path / "ledger.db")
-    world.facts.pop(next(model for model in world.facts if model.__name__ == "Gap"))
-    world.crawl()
-    settings = settings_of(database=world.url, report={"mart": tmp_path / "no-denials.duckdb"})
-    build_mart(settings)
-    assert denials(settings.report.mart).to_text().startswith("No call was denied.")
+    assert denials(without_denials).to_text().startswith("No call was denied.")
