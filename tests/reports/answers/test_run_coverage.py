@@ -239,3 +239,19 @@ def test_a_streak_ends_where_an_account_region_was_read(
             f"SELECT region, since_run, consecutive_runs FROM ({view.select.replace('as_of_run', '3')})"
         )
         assert found.fetchall() == expected
+
+
+def test_a_run_that_was_resumed_after_the_mart_is_not_in_it(settings: Settings) -> None:
+    """The status of the mart's last run comes from the ledger if it has changed since the mart was built."""
+    engine = connect_ledger(settings.database)
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE run SET status = 'complete' WHERE run_id = 4")
+        row = json.loads(run(runs, settings, "--format", "json").stdout)["runs"][0]
+        text = run(runs, settings).stdout.splitlines()[1]
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE run SET status = 'partial' WHERE run_id = 4")
+        engine.dispose()
+    assert (row["run_id"], row["status"], row["coverage_percent"], row["in_mart"]) == (4, "complete", None, False)
+    assert text.endswith("not in the mart: `kmsledger crawl --resume` finishes the last run")
