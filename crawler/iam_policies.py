@@ -14,6 +14,7 @@ from crawler.services.kms import ALIASES, KEY_STORES, KEYS
 from crawler.services.resource_types import RESOURCE_TYPES
 from crawler.spec import Operation, ResourceType, Step
 from models.errors import UserError
+from models.settings import RoleSettings
 from models.settings.crawl import CrawlSettings
 
 NEVER = (
@@ -99,21 +100,47 @@ def management_policy(
     partition: str = "aws",
     kinds: Iterable[ResourceType] = RESOURCE_TYPES,
     crawl: CrawlSettings = ALL_ENABLED,
+    reader_role: str | None = None,
 ) -> dict[str, Any]:
-    """Return the policy of the identity that runs the crawler; it reads its own account without assuming a role."""
-    actions = sorted(
-        {operation.iam_action for operation in operations() if operation.caller == "hub" and operation.service != "sts"}
-    )
+    """Return the policy of the identity that runs the crawler; it reads its own account without assuming a role.
+
+    It also reads the organization, unless a reader role does, which it then may assume.
+    """
+    members = f"arn:{partition}:iam::*:role/{role_name}"
     return _policy(
         *member_policy(kinds, crawl)["Statement"],
-        {"Sid": "ReadTheOrganization", "Effect": "Allow", "Action": actions, "Resource": "*"},
+        *([] if reader_role else reader_policy()["Statement"]),
         {
             "Sid": "AssumeTheRoles",
             "Effect": "Allow",
             "Action": ["sts:AssumeRole", "sts:SetSourceIdentity", "sts:TagSession"],
-            "Resource": f"arn:{partition}:iam::*:role/{role_name}",
+            "Resource": [members, reader_role] if reader_role else members,
         },
     )
+
+
+def reader_policy() -> dict[str, Any]:
+    """Return the policy of the role that reads the organization (``organization.reader_role``)."""
+    actions = sorted(
+        {operation.iam_action for operation in operations() if operation.caller == "hub" and operation.service != "sts"}
+    )
+    return _policy({"Sid": "ReadTheOrganization", "Effect": "Allow", "Action": actions, "Resource": "*"})
+
+
+def trust_policy(principal: str, role: RoleSettings) -> dict[str, Any]:
+    """Return the trust policy of the roles: it admits the crawler's identity, with the external ID in the settings.
+
+    Tags and a source identity are actions of their own, and the condition on the external ID applies to AssumeRole only.
+    """
+    statement = {"Effect": "Allow", "Principal": {"AWS": principal}}
+    admitted: dict[str, Any] = {"Sid": "AdmitTheCrawler", **statement, "Action": "sts:AssumeRole"}
+    if role.external_id is not None:
+        admitted["Condition"] = {"StringEquals": {"sts:ExternalId": role.external_id.get_secret_value()}}
+    passed = [
+        *(["sts:SetSourceIdentity"] if role.source_identity else []),
+        *(["sts:TagSession"] if role.session_tags else []),
+    ]
+    return _policy(admitted, *([{"Sid": "AdmitItsTags", **statement, "Action": passed}] if passed else []))
 
 
 def key_policy_statement(role_name: str, partition: str = "aws") -> dict[str, Any]:

@@ -24,6 +24,8 @@ SELECT {", ".join(f"r.{name}" for name in _STORED)}, {", ".join(f"c.{name}" for 
 FROM runs AS r
 LEFT JOIN run_coverage AS c ON c.run_id = r.run_id AND r.status IN ('complete', 'partial')
 """
+_ENDED: Final = frozenset({"complete", "partial"})
+_UNFINISHED: Final = "not in the mart: `kmsledger crawl --resume` finishes the last run"
 _CLOCK_TOLERANCE: Final = dt.timedelta(minutes=5)
 _STATES: Final = {DONE: "ok", PARTIAL: "incomplete", FAILED: "failed"}
 
@@ -43,9 +45,8 @@ class Runs:
         lines = [("run", "started (UTC)", "duration", "status", "coverage", "gaps", "")]
         for row in self.rows:
             percent, seconds = row["coverage_percent"], row["duration_seconds"]
-            note = row["message"] or (
-                "" if row["in_mart"] else "not in the mart: `kmsledger crawl --resume` finishes the last run"
-            )
+            unfinished = not row["in_mart"] and row["status"] in _ENDED
+            note = row["message"] or (_UNFINISHED if unfinished else "")
             coverage = "unknown" if percent is None else f"{percent} % of {row['account_regions']:,}"
             lines.append(
                 (
@@ -65,20 +66,22 @@ class Runs:
 
 def runs(mart: Path, database: str | None) -> Runs:
     """The runs of the mart and, if the database is given, the later ones of the ledger. Raises MartError or DatabaseError."""
-    found: list[dict[str, Any]] = []
+    found: dict[int, dict[str, Any]] = {}
     if database is None or mart.exists():
         with connect(mart) as duck:
-            found = [{**row, "in_mart": True} for row in rows(duck, _QUERY)]
+            found = {row["run_id"]: {**row, "in_mart": True} for row in rows(duck, _QUERY)}
     if database is not None:
-        last = max((row["run_id"] for row in found), default=0)
-        found += [{**row, **dict.fromkeys(_COVERAGE), "in_mart": False} for row in _ledger_runs(database, last)]
-    for row in found:
+        for row in _ledger_runs(database, max(found, default=0)):
+            # The mart's last run may have been resumed since.
+            if row["run_id"] not in found or found[row["run_id"]]["status"] != row["status"]:
+                found[row["run_id"]] = {**row, **dict.fromkeys(_COVERAGE), "in_mart": False}
+    for row in found.values():
         ended = row["finished_at"]
         row["duration_seconds"] = ended and round((ended - row["started_at"]).total_seconds())
-    return Runs(sorted(found, key=lambda row: -row["run_id"]))
+    return Runs([found[run_id] for run_id in sorted(found, reverse=True)])
 
 
-def _ledger_runs(database: str, after: int) -> list[dict[str, Any]]:
+def _ledger_runs(database: str, since: int) -> list[dict[str, Any]]:
     from sqlalchemy import select
 
     from models.store.engine import connect as connect_ledger
@@ -86,7 +89,7 @@ def _ledger_runs(database: str, after: int) -> list[dict[str, Any]]:
     from models.tables.runs import Run
 
     table = Run.table()
-    query = select(*(table.c[name] for name in _STORED)).where(table.c.run_id > after)
+    query = select(*(table.c[name] for name in _STORED)).where(table.c.run_id >= since)
     engine = connect_ledger(database, must_exist=True)
     try:
         with translate_errors(engine), engine.connect() as connection:
@@ -101,7 +104,7 @@ def _ledger_runs(database: str, after: int) -> list[dict[str, Any]]:
 def check_health(settings: Settings, max_age: dt.timedelta, now: dt.datetime) -> tuple[int, str]:
     """The exit code and sentence for monitors: the age and coverage of the last run that ended and is in the mart."""
     listed = runs(settings.report.mart, settings.database).rows
-    run = next((row for row in listed if row["in_mart"] and row["status"] in {"complete", "partial"}), None)
+    run = next((row for row in listed if row["in_mart"] and row["status"] in _ENDED), None)
     if run is None:
         return FAILED, "failed: no run has ended yet that the mart has: run `kmsledger nightly`"
     with connect(settings.report.mart) as duck:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from crawler.cli import permissions
@@ -49,3 +50,54 @@ def test_the_management_policy_includes_the_member_policy() -> None:
     member, management = printed("--role", "member"), printed("--role", "management")
     assert set(member_actions()) >= allowed(member) > set()
     assert all(statement in management["Statement"] for statement in member["Statement"])
+
+
+HUB = "arn:aws:iam::111122223333:role/Crawler"
+
+
+def settings_file(folder: Path, text: str) -> str:
+    """Write a settings file and return its path."""
+    path = folder / "kmsledger.yaml"
+    path.write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def test_the_trust_policy_admits_the_crawler_with_its_external_id(tmp_path: Path) -> None:
+    """The role admits one identity, with the external ID of the settings, and what the settings pass into the session.
+
+    AWS documentation (IAM, "Pass session tags in AWS STS" and "Monitor and control actions taken with assumed roles"): a trust
+    policy allows sts:TagSession and sts:SetSourceIdentity too, if the request has tags or a source identity.
+    """
+    plain = printed("--trust-policy", "--principal", HUB)
+    assert plain["Statement"] == [
+        {"Sid": "AdmitTheCrawler", "Effect": "Allow", "Principal": {"AWS": HUB}, "Action": "sts:AssumeRole"}
+    ]
+    role = "role: {external_id: id-of-the-organization, source_identity: nightly, session_tags: {team: security}}\n"
+    admitted, passed = printed("--trust-policy", "--principal", HUB, "--config", settings_file(tmp_path, role))[
+        "Statement"
+    ]
+    assert admitted["Condition"] == {"StringEquals": {"sts:ExternalId": "id-of-the-organization"}}
+    assert (passed["Principal"], passed["Action"]) == ({"AWS": HUB}, ["sts:SetSourceIdentity", "sts:TagSession"])
+    assert "Condition" not in passed  # the external ID belongs to AssumeRole
+
+
+@pytest.mark.parametrize(
+    "principal", ["*", "arn:aws:sts::111122223333:assumed-role/Crawler/session", "111122223333", "Crawler", None]
+)
+def test_a_trust_policy_for_anything_but_an_identity_is_rejected(principal: str | None) -> None:
+    """A trust policy names a role, a user or an account's root: a session would end, and everyone would be let in."""
+    arguments = ["--trust-policy", *(["--principal", principal] if principal else [])]
+    result = CliRunner().invoke(permissions, arguments, catch_exceptions=False)
+    assert result.exit_code == 2
+    assert "--principal" in result.output
+
+
+def test_a_reader_role_has_the_permissions_of_the_organization(tmp_path: Path) -> None:
+    """With organization.reader_role, the crawler may assume it, and it reads the organization instead of the crawler."""
+    reader = "arn:aws:iam::999988887777:role/OrganizationReader"
+    config = settings_file(tmp_path, f"organization: {{reader_role: {reader}}}\n")
+    statements = {one["Sid"]: one for one in printed("--role", "management", "--config", config)["Statement"]}
+    assert statements["AssumeTheRoles"]["Resource"] == ["arn:aws:iam::*:role/KmsInventoryReadOnly", reader]
+    (read,) = printed("--role", "reader", "--config", config)["Statement"]
+    assert "organizations:ListAccounts" in read["Action"]
+    assert "ReadTheOrganization" not in statements

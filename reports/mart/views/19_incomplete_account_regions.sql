@@ -27,22 +27,22 @@ WITH gap AS (
   WHERE run_id <= as_of_run AND internal.in_scope(outcome)
 ), intact AS (
   -- The last run that did better. An account was entered if any of its regions was read.
-  SELECT i.account_id, i.region, max(p.run_id) AS run_id
-  FROM incomplete i
-  JOIN past p ON p.account_id = i.account_id AND CASE i.region
-    WHEN '*' THEN p.region <> '*' AND p.outcome <> 'failed'
-    ELSE p.region = i.region AND p.outcome = 'complete' END
-  GROUP BY i.account_id, i.region
+  SELECT account_id, region, max(run_id) AS run_id FROM past WHERE outcome = 'complete' AND region <> '*' GROUP BY account_id, region
+  UNION ALL
+  SELECT account_id, '*', max(run_id) FROM past WHERE outcome <> 'failed' AND region <> '*' GROUP BY account_id
+), worse AS (
+  SELECT account_id, region, run_id FROM past WHERE outcome <> 'complete'
+  UNION
+  SELECT i.account_id, i.region, p.run_id FROM incomplete i JOIN past p ON p.account_id = i.account_id AND p.region = '*'
 ), streak AS (
-  SELECT i.account_id, i.region, min(p.run_id) AS since_run, count(DISTINCT p.run_id) AS runs
+  SELECT account_id, region, min(w.run_id) AS since_run, count(*) AS runs
   FROM incomplete i
+  JOIN worse w USING (account_id, region)
   LEFT JOIN intact t USING (account_id, region)
-  JOIN past p ON p.account_id = i.account_id AND p.region IN (i.region, '*') AND p.outcome <> 'complete'
-    AND p.run_id > coalesce(t.run_id, 0)
   -- The organization has coverage only if it has gaps, and an unknown last use does not make an account-region partial: the
   -- age of their gaps is the answer.
-  WHERE i.outcome <> 'complete' AND i.region <> 'organization'
-  GROUP BY i.account_id, i.region
+  WHERE i.outcome <> 'complete' AND region <> 'organization' AND w.run_id > coalesce(t.run_id, 0)
+  GROUP BY account_id, region
 )
 SELECT i.account_id, i.account_name, i.region, i.outcome, i.gaps, i.actions,
   coalesce(i.causes, [coalesce(i.cause_text, 'no reason recorded')]) AS causes,

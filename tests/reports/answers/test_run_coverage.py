@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from reports.answers.coverage_gate import check_coverage
 from reports.answers.questions.coverage import coverage
 from reports.answers.questions.runs import runs
 from reports.cli import health
+from reports.connections import new_connection
 from reports.mart.connection import connect
+from reports.mart.view_loader import views
 from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, build_mart, settings_of
 
 SHOP, DATA, LOCKED = "111122223333", "222233334444", "333344445555"
@@ -191,3 +193,65 @@ def test_health_without_a_mart(tmp_path: Path) -> None:
 def test_health_rejects_what_is_no_age_or_percentage(settings: Settings, arguments: tuple[str, str]) -> None:
     """An invalid limit is a usage error, never a limit that always holds."""
     assert run(health, settings, *arguments).exit_code == 2
+
+
+Scopes = Mapping[str, str]
+"""Region to outcome."""
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ([{IRELAND: "complete"}, {"*": "failed"}, {IRELAND: "partial"}], [(IRELAND, 2, 2)]),
+        ([{IRELAND: "partial"}, {"*": "failed"}, {IRELAND: "complete"}], []),
+        ([{IRELAND: "partial"}, {"*": "failed"}, {"*": "failed"}], [("*", 2, 2)]),
+        ([{"*": "failed"}, {}, {"*": "failed"}], [("*", 1, 2)]),
+        ([{IRELAND: "failed"}, {IRELAND: "partial"}, {IRELAND: "failed"}], [(IRELAND, 1, 3)]),
+        ([{IRELAND: "partial"}, {IRELAND: "excluded"}, {IRELAND: "partial"}], [(IRELAND, 1, 2)]),
+        ([{IRELAND: "partial"}, {IRELAND: "complete"}, {IRELAND: "partial"}], [(IRELAND, 3, 1)]),
+        ([{IRELAND: "complete"}, {IRELAND: "complete"}, {"organization": "partial"}], [("organization", 7, 9)]),
+    ],
+)
+def test_a_streak_ends_where_an_account_region_was_read(
+    history: Sequence[Scopes], expected: Sequence[tuple[str, int, int]]
+) -> None:
+    """Runs in which the account was refused count, runs that did not reach it do not; an organization's gap has its own age."""
+    (view,) = (view for view in views() if view.name == "incomplete_account_regions")
+    rows = [(run, SHOP, region, outcome) for run, scopes in enumerate(history, 1) for region, outcome in scopes.items()]
+    with new_connection() as connection:
+        connection.execute(
+            """
+            CREATE SCHEMA internal;
+            CREATE MACRO internal.in_scope(outcome) AS outcome IN ('complete', 'partial', 'failed');
+            CREATE TABLE internal.run (run_id INTEGER, started_at TIMESTAMP);
+            CREATE TABLE internal.scope_coverage (run_id INTEGER, account_id VARCHAR, region VARCHAR, outcome VARCHAR);
+            CREATE MACRO coverage_as_of(run) AS TABLE
+              SELECT account_id, '' AS account_name, region, outcome, NULL AS action, '' AS cause, '' AS cause_text,
+                NULL AS since_run, NULL AS consecutive_runs
+              FROM internal.scope_coverage WHERE run_id = run
+              UNION ALL
+              SELECT account_id, '', region, 'gap', 'organizations:ListAccounts', 'denied', 'denied', 7, 9
+              FROM internal.scope_coverage WHERE run_id = run AND region = 'organization'
+            """
+        )
+        connection.executemany("INSERT INTO internal.scope_coverage VALUES (?, ?, ?, ?)", rows)
+        found = connection.execute(
+            f"SELECT region, since_run, consecutive_runs FROM ({view.select.replace('as_of_run', '3')})"
+        )
+        assert found.fetchall() == expected
+
+
+def test_a_run_that_was_resumed_after_the_mart_is_not_in_it(settings: Settings) -> None:
+    """The status of the mart's last run comes from the ledger if it has changed since the mart was built."""
+    engine = connect_ledger(settings.database)
+    try:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE run SET status = 'complete' WHERE run_id = 4")
+        row = json.loads(run(runs, settings, "--format", "json").stdout)["runs"][0]
+        text = run(runs, settings).stdout.splitlines()[1]
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE run SET status = 'partial' WHERE run_id = 4")
+        engine.dispose()
+    assert (row["run_id"], row["status"], row["coverage_percent"], row["in_mart"]) == (4, "complete", None, False)
+    assert text.endswith("not in the mart: `kmsledger crawl --resume` finishes the last run")
