@@ -1,9 +1,13 @@
 -- The principals named in policies and grants, those outside the organization first; one row per principal and effect.
 WITH named AS (
-    SELECT party, party_name, principal_account, principal, principal_type, effect,
-        count(DISTINCT key_arn) AS key_count, min(since) AS since
-    FROM key_principals
-    GROUP BY party, party_name, principal_account, principal, principal_type, effect
+    SELECT party, party_name, principal_account, principal, principal_type, effect, count(*) AS key_count, min(since) AS since
+    FROM (
+        -- Not count(DISTINCT key_arn): DuckDB would hold all of these rows, of which there can be millions, twice.
+        SELECT party, party_name, principal_account, principal, principal_type, effect, key_arn, min(since) AS since
+        FROM key_principals
+        GROUP BY ALL
+    )
+    GROUP BY ALL
 ),
 listed AS (
     SELECT *, row_number() OVER () AS position, count(*) OVER () AS total
