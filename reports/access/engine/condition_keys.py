@@ -26,6 +26,8 @@ class Source(Enum):
     NETWORK = "the network from which the request originates"
     DEPUTY = "the resource on whose behalf a service calls"
     CLOCK = "the time"
+    USAGE = "the past use of the KMS key"
+    """It changes without a change of policies, so every value is possible."""
     OTHER = "no KMS request"
     """A key that another service defines, or that only the sessions of AssumeRoot carry."""
     UNKNOWN = "unknown"

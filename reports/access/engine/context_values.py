@@ -164,6 +164,8 @@ class CandidateContext:
                 return (None,)
             case Source.CLOCK:
                 return self._of_clock(key)
+            case Source.USAGE:
+                return self._chosen(key)
             case Source.REQUEST:
                 personal = key.startswith("aws:") and caller.kind is Kind.SERVICE
                 return (None,) if personal else self._chosen(key)

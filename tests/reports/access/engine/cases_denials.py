@@ -63,6 +63,22 @@ CASES = [
         [ROOT, deny(aws(APP), Sid="NotApp")],
         [f"{ROOT_ALL} #46 | except {APP} (denied by NotApp)"],
     ),
+    Case(
+        "deny-while-the-key-is-used",
+        "KMS developer guide: kms:TrailingDaysWithoutKeyUsage; the key can be disabled once it was not used for so long",
+        [
+            ROOT,
+            deny(
+                "*",
+                ["kms:DisableKey", "kms:ScheduleKeyDeletion"],
+                {"NumericLessThan": {"kms:TrailingDaysWithoutKeyUsage": "30"}},
+            ),
+        ],
+        [
+            f"{ROOT_ALL} =DisableKey,ScheduleKeyDeletion | except if kms:TrailingDaysWithoutKeyUsage is less than 30",
+            f"{ROOT_ALL} -DisableKey,ScheduleKeyDeletion | nothing",
+        ],
+    ),
     Case("deny-role-means-its-sessions", LOGIC, [allow(aws(SESSION)), deny(aws(APP))], []),
     Case("deny-session-leaves-role", LOGIC, [allow(aws(APP)), deny(aws(SESSION))], [f"owner_direct {APP} {OWNER}"]),
     Case(
