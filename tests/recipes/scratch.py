@@ -67,11 +67,14 @@ class Scratch:
 
 
 def scratch_copy(target: Path) -> Scratch:
-    """Copy all files that are, or will be, under version control."""
+    """Copy all files that are, or will be, under version control, and their byte code, which is valid for the same times."""
     command = ["git", "-c", f"safe.directory={ROOT}", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     for name in filter(None, listing.split("\0")):
         if (ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(ROOT / name, target / name)
+            shutil.copy2(ROOT / name, target / name)
+    for folder in {(ROOT / name).parent for name in listing.split("\0") if name.endswith(".py")}:
+        if (folder / "__pycache__").is_dir():
+            shutil.copytree(folder / "__pycache__", target / folder.relative_to(ROOT) / "__pycache__")
     return Scratch(target)
