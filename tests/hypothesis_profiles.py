@@ -19,7 +19,7 @@ import os
 
 from hypothesis import settings
 
-PROFILES = {"fast": 25, "deep": 500}
+PROFILES = {"fast": 25, "deep": 300}
 """Examples per property test, unless the test names its own numbers."""
 
 

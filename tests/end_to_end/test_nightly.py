@@ -144,6 +144,7 @@ def test_a_rejected_recipient_leaves_the_others_their_mail(unsent: Installation)
     }
 
 
+@pytest.mark.deep
 def test_reports_are_published_and_linked(unsent: Installation) -> None:
     """Mails link the published report; if it cannot be published, the mail arrives without a link, and the exit code is 4."""
     unsent.change(

@@ -27,6 +27,8 @@ from tests.end_to_end.conftest import FEW_RULES, PASSWORD, RULES, USER, Installa
 from tests.reports.mart.test_incremental import everything
 from tests.reports.mart_schema import offer_schema
 
+pytestmark = pytest.mark.deep  # each case builds several marts
+
 FIRST, SECOND = "first@resume.example", "second@resume.example"
 STAGES = {
     "access analysis, half of it committed": "reports.access.analysis.stage.find_pending_grants",
@@ -201,7 +203,6 @@ def test_a_crawl_interrupted_in_the_rules_is_finished(undisturbed: Installation,
     assert installation.sql("SELECT * FROM findings ORDER BY ALL") == expected
 
 
-@pytest.mark.deep
 def test_a_killed_run_is_finished(undisturbed: Installation, tmp_path: Path) -> None:
     """After kill -9 while the mart is built, and again while reports are written, the result is that of the undisturbed run."""
     installation = copy_of_crawled(undisturbed, tmp_path / "nightly")

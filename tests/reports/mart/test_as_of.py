@@ -81,9 +81,7 @@ def config(crawled: CrawledLedger, tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize(
-    ("run_id", "stored"), [*((run_id, True) for run_id in RUNS), (1, False), (3, False), (5, False)]
-)
+@pytest.mark.parametrize(("run_id", "stored"), [(1, False), (2, True), (3, False), (4, True), (5, True)])
 def test_views_as_of_a_run_equal_those_after_it(crawled: CrawledLedger, run_id: int, *, stored: bool) -> None:
     """Every row of every view, and of the histories, equals the mart built after that run."""
     connection, moment = as_of_connection.connect(crawled.settings.report.mart, str(run_id), stored=stored)

@@ -13,6 +13,7 @@ from reports.access.engine.grant_analysis import analyse_grant, grant_shape
 from reports.access.engine.model import Access, Analysis, Effect, Grant
 from reports.access.engine.policy_analysis import analyse_policy
 from reports.access.engine.policy_parser import parse
+from tests.hypothesis_profiles import examples
 from tests.reports.access.engine.cases import (
     ADMIN,
     APP,
@@ -272,7 +273,7 @@ INVALID = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=examples(fast=100, deep=300))
 @given(st.lists(INVALID | JSON, max_size=3) | JSON)
 def test_analysis_never_fails(document: Any) -> None:
     """Any document has an analysis; unreadable parts make access unknown, with a reason."""
