@@ -101,7 +101,7 @@ def trivial(sample_mart: Path, tmp_path_factory: pytest.TempPathFactory) -> Done
 )
 def test_a_resource_bomb_ends_at_its_limits(name: str, sample_mart: Path, tmp_path: Path, trivial: Done) -> None:
     """A query ends within two seconds of its time limit and ten percent of its memory, with one sentence and exit code 4."""
-    limits = ("--timeout", "1" if name in LONG else "20", "--memory-limit", f"{MEMORY}MB", "--format", "csv")
+    limits = ("--timeout", "1" if name in LONG else "120", "--memory-limit", f"{MEMORY}MB", "--format", "csv")
     done = finish(sample_mart, *limits, (LONG | LARGE)[name], errors=tmp_path / "errors")
     assert done.code == 4, done
     expected = "stopped after 1 seconds" if name in LONG else "more memory than its limit"
