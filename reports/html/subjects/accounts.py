@@ -33,7 +33,7 @@ def find_ou(connection: duckdb.DuckDBPyConnection, text: str) -> Subject:
         for unit in units - {""}:
             names.setdefault(unit, []).append(account_id)
     name = matching("organizational unit", text, sorted(names), "SELECT DISTINCT ou_path FROM accounts")
-    return _of_accounts("organizational unit", name, slug(f"ou {name}"), names[name])
+    return _of_accounts("organizational unit", name, slug(name), names[name])
 
 
 def account(account_id: str, name: str | None) -> Subject:
