@@ -237,7 +237,8 @@ def deliver(
             continue
         of_route = replace(request, only=only)
         try:
-            if route.severity and not _has_failures(route, settings):
+            # Without results of rules it is unknown whether anything fails: the report says so, and is sent.
+            if route.severity and content.is_evaluated and not _has_failures(route, settings):
                 click.echo(f"no mail to {', '.join(route.recipients)}: no failure is {route.severity} or more severe")
             elif route.subject is None:
                 recipients = delivery.routed(settings, route.recipients)

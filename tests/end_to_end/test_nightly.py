@@ -236,3 +236,19 @@ def test_routes_get_only_their_report(unsent: Installation) -> None:
     assert unsent.run("mail", "--to", "team@northwind.example").returncode == 0
     assert unsent.run("mail", "--to", "team@northwind.example", "--resend").returncode == 0
     assert [len(mails(unsent, f"{name}@northwind.example")) for name in ("team", "all", "nobody")] == [2, 2, 0]
+
+
+@pytest.mark.deep
+def test_a_route_by_severity_is_served_without_results(unsent: Installation) -> None:
+    """If rules were never evaluated, whether anything fails is unknown, so the route gets its report, which says so."""
+    with sqlite3.connect(unsent.directory / "ledger.db") as connection:
+        connection.execute("delete from finding")
+        connection.execute("delete from rule_result")
+    built = unsent.run("mart", "--output", str(unsent.directory / "plain.duckdb"))
+    assert built.returncode == 0, built.stderr
+    routes = [{"severity": "critical", "recipients": ["blind@northwind.example"]}]
+    unsent.change(mail={"routes": routes}, report={"mart": "plain.duckdb"})
+    done = unsent.run("mail", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "delivery: blind@northwind.example gets" in done.stdout
+    assert "rules not evaluated" in done.stdout
