@@ -40,8 +40,8 @@ _STORAGE = "v1.0.0"
 """An old storage version, so that older DuckDB clients can open the file."""
 
 _MIN_MEMORY, _MAX_MEMORY = 300_000_000, 2_500_000_000
-"""Bytes for DuckDB, which spills to disk beyond; between them, a third of the size of the ledger. Not everything can be spilled: if
-a build needs more, it is repeated with 80 % of the machine's memory."""
+"""Bytes for DuckDB, which spills to disk beyond; between them, a third of the size of the ledger. Not everything can be spilled:
+a build that needs more is repeated with 80 % of the machine's memory."""
 
 _SMALL = 10_000_000
 """Bytes of a ledger up to which a mart is built by one thread and in memory: more threads and a checkpoint cost more than they
