@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from crawler import discovery
 from crawler.aws import credentials
@@ -35,8 +35,9 @@ NEVER = (
 )
 """Explicitly denied actions: an auditor can verify in the role itself that it reads metadata only."""
 
-TIERS = ("configured", "minimal", "full")
-"""What the settings require; that without all optional reads (IAM, policies of secrets, last use); that with every option."""
+Tier = Literal["configured", "minimal", "full"]
+"""What the settings require; that without optional reads (IAM, policies of secrets, last use) and fallbacks; what any settings
+require."""
 
 ALL_ENABLED = CrawlSettings(iam=True)
 """Settings with which every declared operation is called."""
@@ -82,7 +83,9 @@ def operations(
         if crawl.secret_policies or operation is not kind.policy_operation
     )
     of_iam = (GET_ACCOUNT_AUTHORIZATION_DETAILS,) if crawl.iam else ()
-    of_keys = (operation for operation in key_operations() if crawl.last_use.enabled or operation is not GET_KEY_LAST_USAGE)
+    of_keys = (
+        operation for operation in key_operations() if crawl.last_use.enabled or operation is not GET_KEY_LAST_USAGE
+    )
     declared = (*of_keys, *of_resources, *of_iam, *discovery.OPERATIONS, *credentials.OPERATIONS)
     return tuple(dict.fromkeys(declared))
 
@@ -101,20 +104,19 @@ class Permissions:
 
     settings: Settings
     partition: str = "aws"
-    every_option: bool = False
-    """Whether to include the actions of settings without which a call is not made: session tags, source identity, account tags."""
+    tier: Tier = "configured"
 
     @classmethod
-    def of_tier(cls, settings: Settings, tier: str = "configured", partition: str = "aws") -> Self:
-        """Return the permissions of a tier (see :data:`TIERS`)."""
-        every_option = tier == "full"
+    def of_tier(cls, settings: Settings, tier: Tier = "configured", partition: str = "aws") -> Self:
+        """Return the permissions of a tier."""
         if tier != "configured":
-            last_use = settings.crawl.last_use.model_copy(update={"enabled": every_option})
-            optional = {"iam": every_option, "secret_policies": every_option, "last_use": last_use}
-            types = {"resource_types": ()} if every_option else {}
+            full = tier == "full"
+            last_use = settings.crawl.last_use.model_copy(update={"enabled": full})
+            optional = {"iam": full, "secret_policies": full, "last_use": last_use}
+            types = {"resource_types": ()} if full else {}
             crawl = settings.crawl.model_copy(update={**optional, **types})
             settings = settings.model_copy(update={"crawl": crawl})
-        return cls(settings, partition, every_option)
+        return cls(settings, partition, tier)
 
     @property
     def reads_organization(self) -> bool:
@@ -152,11 +154,15 @@ class Permissions:
     def reader(self) -> dict[str, Any]:
         """Return the policy of the role that reads the organization (``organization.reader_role``)."""
         organization = self.settings.organization
-        uses_tags = self.every_option or bool(organization.include.tags or organization.exclude.tags)
+        unused = set()
+        if not (organization.include.tags or organization.exclude.tags or self.tier == "full"):
+            unused.add(discovery.LIST_ACCOUNT_TAGS)
+        if self.tier == "minimal":
+            unused |= discovery.fallback_operations(self.settings.regions)
         actions = {
             operation.iam_action
             for operation in discovery.OPERATIONS
-            if operation.caller == "hub" and (uses_tags or operation is not discovery.LIST_ACCOUNT_TAGS)
+            if operation.caller == "hub" and operation not in unused
         }
         return _policy({"Sid": "ReadTheOrganization", "Effect": "Allow", "Action": sorted(actions), "Resource": "*"})
 
@@ -190,8 +196,8 @@ class Permissions:
         """Return the actions that a session with a source identity or tags requires, of the caller and of the role's trust."""
         role = self.settings.role
         return [
-            *(["sts:SetSourceIdentity"] if role.source_identity or self.every_option else []),
-            *(["sts:TagSession"] if role.session_tags or self.every_option else []),
+            *(["sts:SetSourceIdentity"] if role.source_identity or self.tier == "full" else []),
+            *(["sts:TagSession"] if role.session_tags or self.tier == "full" else []),
         ]
 
     def _mail(self) -> list[dict[str, Any]]:

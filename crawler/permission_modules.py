@@ -1,6 +1,6 @@
 """Renders the crawler's IAM policies as Terraform modules in HCL; the account, names and the external ID are variables.
 
-References: aws_iam_role, aws_iam_policy, aws_iam_policy_document and aws_cloudformation_stack_set of the Terraform provider for AWS.
+References: aws_iam_role, aws_iam_policy, aws_iam_policy_document, aws_cloudformation_stack_set (Terraform provider for AWS).
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def hcl(value: Any, indent: int = 0) -> str:
     """Return a JSON value as an expression, formatted as ``terraform fmt`` does."""
     inner = "  " * (indent + 1)
     if isinstance(value, Mapping) and value:
-        items = [(name if re.fullmatch(r"[A-Za-z_]\w*", name) else _quoted(name), hcl(item, indent + 1)) for name, item in value.items()]
+        names = (name if re.fullmatch(r"[A-Za-z_]\w*", name) else _quoted(name) for name in value)
+        items = list(zip(names, (hcl(item, indent + 1) for item in value.values()), strict=True))
         lines = [f"{inner}{name} = {text}" for name, text in _aligned(items)]
         return "\n".join(["{", *lines, "  " * indent + "}"])
     if isinstance(value, list) and value:
@@ -73,7 +74,9 @@ def _escaped(text: str) -> str:
     return text.replace("${", "$${").replace("%{", "%%{")
 
 
-def _variable(name: str, description: str, default: str | None = None, *, sensitive: bool = False, nullable: bool = False) -> str:
+def _variable(
+    name: str, description: str, default: str | None = None, *, sensitive: bool = False, nullable: bool = False
+) -> str:
     items = [("description", _quoted(description)), ("type", "string")]
     if default is not None or nullable:
         items.append(("default", "null" if default is None else _quoted(default)))
@@ -189,7 +192,9 @@ def _member(permissions: Permissions, principal: str | None) -> str:
 
 
 def _reader(permissions: Permissions, principal: str | None) -> str:
-    reader = permissions.settings.organization.reader_role or "arn:aws:iam::111122223333:role/KmsInventoryOrganizationReader"
+    reader = (
+        permissions.settings.organization.reader_role or "arn:aws:iam::111122223333:role/KmsInventoryOrganizationReader"
+    )
     path, name = split_role_name(reader.partition(":role/")[2])
     return "\n".join(
         [
@@ -209,9 +214,9 @@ def _crawler(permissions: Permissions, _principal: str | None) -> str:
 
 def _organization(permissions: Permissions, _principal: str | None) -> str:
     about = """\
-# The crawler's identity, and a service-managed StackSet that creates the member role in every account. Apply it in the account of
-# the crawler: the management account, or a delegated administrator of StackSets and Organizations. A service-managed StackSet skips
-# the management account: if the crawler runs in another account, apply the module of the member role in the management account too.
+# The crawler's identity, and a service-managed StackSet that creates the member role in every account. Apply it in the account
+# of the crawler: the management account, or a delegated administrator of StackSets and Organizations. A service-managed StackSet
+# skips the management account: if the crawler runs in another account, apply the module of the member role there too.
 """
     units = """\
 variable "organizational_unit_ids" {
@@ -222,7 +227,12 @@ variable "organizational_unit_ids" {
     call_as = _variable("call_as", "DELEGATED_ADMIN if the account administers StackSets by delegation.", "SELF")
     variables = [*_crawler_variables(permissions), _external_id(permissions), units, call_as]
     return "\n".join(
-        [f"{about}{_HEADER}", *variables, _crawler_resources(permissions), _STACK_SET % _stack_set_template(permissions)]
+        [
+            f"{about}{_HEADER}",
+            *variables,
+            _crawler_resources(permissions),
+            _STACK_SET % _stack_set_template(permissions),
+        ]
     )
 
 
@@ -232,7 +242,9 @@ def _stack_set_template(permissions: Permissions) -> str:
 
 def _crawler_variables(permissions: Permissions) -> list[str]:
     _, name = split_role_name(permissions.settings.role.name)
-    service = f"The service that runs the crawler, for which its role is created ({' or '.join(SERVICES)}); empty: the role exists."
+    service = (
+        f"The service that runs the crawler, whose role is created ({' or '.join(SERVICES)}); empty: the role exists."
+    )
     return [
         _variable("member_role_name", "role.name in the settings of kmsledger.", name),
         _variable("crawler_role_name", "The role that runs the crawler.", CRAWLER_ROLE),
@@ -245,7 +257,13 @@ def _crawler_resources(permissions: Permissions) -> str:
     members = Reference(
         f"arn:${{data.aws_partition.current.partition}}:iam::*:role{_escaped(path)}${{var.member_role_name}}"
     )
-    service = {"Effect": "Allow", "Principal": {"Service": Reference("${var.trusted_service}")}, "Action": "sts:AssumeRole"}
+    service = {
+        "Effect": "Allow",
+        "Principal": {"Service": Reference("${var.trusted_service}")},
+        "Action": "sts:AssumeRole",
+    }
+    account = "arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}"
+    existing = f"{account}:role/${{var.crawler_role_name}}"
     return f"""\
 data "aws_caller_identity" "current" {{}}
 
@@ -253,7 +271,7 @@ data "aws_partition" "current" {{}}
 
 locals {{
   create_role  = var.trusted_service != ""
-  existing_arn = "arn:${{data.aws_partition.current.partition}}:iam::${{data.aws_caller_identity.current.account_id}}:role/${{var.crawler_role_name}}"
+  existing_arn = "{existing}"
   crawler_arn  = local.create_role ? aws_iam_role.crawler[0].arn : local.existing_arn
 }}
 

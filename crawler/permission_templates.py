@@ -81,7 +81,11 @@ def crawler_template(permissions: Permissions) -> Template:
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "kmsledger - the permissions of the identity that runs the crawler, and its role.",
         "Parameters": {
-            "MemberRoleName": {"Type": "String", "Default": name, "Description": "role.name in the settings of kmsledger."},
+            "MemberRoleName": {
+                "Type": "String",
+                "Default": name,
+                "Description": "role.name in the settings of kmsledger.",
+            },
             "CrawlerRoleName": {
                 "Type": "String",
                 "Default": CRAWLER_ROLE,
@@ -91,10 +95,13 @@ def crawler_template(permissions: Permissions) -> Template:
                 "Type": "String",
                 "Default": SERVICES[0],
                 "AllowedValues": ["", *SERVICES],
-                "Description": "The service that runs the crawler, for which its role is created; empty: the role exists.",
+                "Description": "The service that runs the crawler, whose role is created; empty: the role exists.",
             },
         },
-        "Conditions": {"CreateRole": _is_set("TrustedService"), "OnEc2": {"Fn::Equals": [{"Ref": "TrustedService"}, SERVICES[0]]}},
+        "Conditions": {
+            "CreateRole": _is_set("TrustedService"),
+            "OnEc2": {"Fn::Equals": [{"Ref": "TrustedService"}, SERVICES[0]]},
+        },
         "Resources": {
             "CrawlerRole": {
                 "Type": "AWS::IAM::Role",
@@ -135,7 +142,9 @@ def crawler_template(permissions: Permissions) -> Template:
 
 def reader_template(permissions: Permissions, principal: str | None) -> Template:
     """Return the template of the role that reads the organization (``organization.reader_role``)."""
-    reader = permissions.settings.organization.reader_role or "arn:aws:iam::111122223333:role/KmsInventoryOrganizationReader"
+    reader = (
+        permissions.settings.organization.reader_role or "arn:aws:iam::111122223333:role/KmsInventoryOrganizationReader"
+    )
     path, name = split_role_name(reader.partition(":role/")[2])
     role = permissions.settings.role
     return {
@@ -165,7 +174,7 @@ def reader_template(permissions: Permissions, principal: str | None) -> Template
 
 
 def organization_template(permissions: Permissions) -> Template:
-    """Return one template for everything: the crawler's identity, and a StackSet that creates the member role in every account."""
+    """Return one template for everything: the crawler's identity, and a StackSet that creates the member role elsewhere."""
     crawler = crawler_template(permissions)
     template = member_template(permissions, None)
     external_id = {"ParameterKey": "ExternalId", "ParameterValue": {"Ref": "ExternalId"}}
@@ -250,8 +259,8 @@ _ORGANIZATION_COMMENT = """\
 """
 _READER_COMMENT = """\
 # Deploy it in the management account or in a delegated administrator account, whose organization a crawler elsewhere reads.
-#   aws cloudformation deploy --stack-name kmsledger-reader --template-file reader-role.yaml --capabilities CAPABILITY_NAMED_IAM \\
-#     --parameter-overrides CrawlerArn=ARN
+#   aws cloudformation deploy --stack-name kmsledger-reader --template-file reader-role.yaml \\
+#     --capabilities CAPABILITY_NAMED_IAM --parameter-overrides CrawlerArn=ARN
 """
 
 _TEMPLATES: Mapping[str, Callable[[Permissions, str | None], tuple[Template, str]]] = {
@@ -293,7 +302,8 @@ def _external_id(permissions: Permissions) -> Template:
         **({} if required else {"Default": ""}),
         "NoEcho": True,
         "AllowedPattern": EXTERNAL_ID_PATTERN.removeprefix("^$|") if required else EXTERNAL_ID_PATTERN,
-        "Description": "role.external_id in the settings of kmsledger" + ("." if required else "; empty if it is not set."),
+        "Description": "role.external_id in the settings of kmsledger"
+        + ("." if required else "; empty if it is not set."),
     }
 
 

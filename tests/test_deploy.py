@@ -7,7 +7,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from crawler.cli import permissions
 from models import settings
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -48,3 +50,28 @@ def test_both_schedulers_run_the_same_command() -> None:
     assert f" {command} " in cron
     assert "SuccessExitStatus=1 3\n" in service
     assert " 0|1|3) ;;" in cron
+
+
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [("all", "organization"), ("member", "member-role"), ("management", "crawler"), ("reader", "reader-role")],
+)
+@pytest.mark.parametrize(
+    ("output_format", "path"),
+    [("cloudformation", "cloudformation/{}.yaml"), ("terraform", "terraform/{}/main.tf")],
+)
+def test_templates_are_those_that_the_command_prints(output_format: str, path: str, role: str, name: str) -> None:
+    """Templates and modules follow from the declared operations; after a change the command in their first line writes them."""
+    result = CliRunner().invoke(permissions, ["--format", output_format, "--role", role], catch_exceptions=False)
+    assert (DEPLOY / path.format(name)).read_text(encoding="utf-8") == result.stdout
+
+
+def test_every_template_is_checked() -> None:
+    """No template or module is left from an earlier version."""
+    files = {
+        file.relative_to(DEPLOY).as_posix()
+        for folder in ("cloudformation", "terraform")
+        for file in (DEPLOY / folder).rglob("*.*")
+    }
+    names = ("organization", "member-role", "crawler", "reader-role")
+    assert files == {f"cloudformation/{name}.yaml" for name in names} | {f"terraform/{name}/main.tf" for name in names}
