@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from models.cli_options import OUTPUT_FILE, format_option
+from models.cli_options import CONFIG, OUTPUT_FILE, format_option
 
 if TYPE_CHECKING:
     from crawler.iam_policies import Permissions, Tier
@@ -64,13 +64,7 @@ def _identity(_context: click.Context, _parameter: click.Parameter, value: str |
     help="configured: what the settings require; minimal: without IAM, resource policies of secrets and last use; full: with "
     "everything that settings can turn on.",
 )
-@click.option(
-    "--config",
-    "config_path",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Settings file with the role's name and the resource types. [default: default settings]",
-)
+@CONFIG
 @click.option("--partition", default="aws", show_default=True, help="aws, aws-cn, aws-us-gov or aws-eusc.")
 @OUTPUT_FILE
 def permissions(
@@ -81,7 +75,7 @@ def permissions(
     key_policy: bool,
     output_format: str,
     tier: Tier,
-    config_path: Path | None,
+    config_path: Path,
     partition: str,
     output: Path | None,
 ) -> None:
@@ -96,14 +90,13 @@ def permissions(
     import json
 
     from crawler.iam_policies import Permissions
-    from models.settings import Settings, load
+    from models.settings import load
 
     if output_format != "json" and (trust_policy or key_policy):
         raise click.UsageError(
             f"--format {output_format} has complete roles: leave out --trust-policy and --key-policy"
         )
-    settings = load(config_path) if config_path else Settings()
-    required = Permissions.of_tier(settings, tier, partition)
+    required = Permissions.of_tier(load(config_path), tier, partition)
     if output_format != "json":
         text = _template(required, output_format, role, principal, tier)
     else:

@@ -467,8 +467,8 @@ def _organization_error(operation: Operation, error: AwsError, identity: Identit
     if error.cause in _DENIALS:
         return OrganizationError(
             f"{identity.arn} may not read the organization ({operation.iam_action}: {error.cause.text}): run in the management "
-            "account or a delegated administrator, correct organization.reader_role, or attach the policy of `kmsledger permissions "
-            "--role management`"
+            "account or a delegated administrator, correct organization.reader_role, or attach the policy of `kmsledger "
+            "permissions --role management`"
         )
     return RequiredCallError("the organization cannot be read", error)
 

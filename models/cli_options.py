@@ -12,10 +12,8 @@ from typing import Any
 import click
 
 from models.memory_size import memory_size
+from models.settings_path import SETTINGS, settings_path
 from models.severities import SEVERITIES, THRESHOLDS
-
-SETTINGS = Path("kmsledger.yaml")
-"""The settings file, unless --config names another."""
 
 CONFIG = click.option(
     "--config",
@@ -23,6 +21,7 @@ CONFIG = click.option(
     type=click.Path(path_type=Path),
     default=SETTINGS,
     show_default=True,
+    callback=settings_path,
     metavar="FILE",
     help="Settings file.",
 )
