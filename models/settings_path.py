@@ -21,6 +21,6 @@ class DefaultSettingsPath(PosixPath):
         if not self.reported:
             self.reported = True
             sys.stderr.write(
-                f"kmsledger: no settings file {printable(str(self.absolute()))}: using the defaults (`kmsledger init` writes one, "
-                "--config names another)\n"
+                f"kmsledger: no settings file {printable(str(self.absolute()))}: using the defaults (`kmsledger init` writes "
+                "one, --config names another)\n"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -302,6 +303,33 @@ def test_the_trust_policy_requires_the_external_id(
     )
     changed = {**document, "member_role": {**document["member_role"], "trust_policy": trust}}
     assert generated.crawl(path, changed).gaps == {(generated.member, "sts:AssumeRole")}
+
+
+@pytest.mark.deep  # a crawl, its mart and rules
+def test_the_first_hour_has_no_denied_call(tmp_path: Path) -> None:
+    """The commands of a first crawl, in order: the settings are written, the policies printed, and the crawl is complete."""
+    parameters = preset("tiny", seed=23, resources=0.3, external_id=None, **SMALL)
+    with FakeAws(parameters) as fake:
+
+        def run(*arguments: str) -> str:
+            done = command.run(*arguments, env=fake.environment(), cwd=tmp_path)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        written = run("init", "--endpoint-url", fake.url, "--iam")
+        settings = tmp_path / "kmsledger.yaml"
+        text = settings.read_text(encoding="utf-8")
+        settings.write_text(
+            text.replace("  iam: true\n", "  iam: true\n  last_use: {enabled: false}\n"), encoding="utf-8"
+        )
+        run("config", "check")
+        (permissions,) = re.findall(r"kmsledger (permissions --principal \S+)", written)
+        document = json.loads(run(*permissions.split()))
+        member = document["member_role"]
+        roles = {member["role_name"]: {"permissions": member["permissions_policy"], "trust": member["trust_policy"]}}
+        fake.control.enforce(document["crawler"]["permissions_policy"], **roles)
+        assert "run 1 complete: 2 accounts" in run("crawl")
+        assert fake.control.authorized()[1] == set()
 
 
 def test_no_policy_allows_an_action_that_it_denies(generated: Installation) -> None:
