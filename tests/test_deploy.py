@@ -60,8 +60,11 @@ def test_both_schedulers_run_the_same_command() -> None:
     ("output_format", "path"),
     [("cloudformation", "cloudformation/{}.yaml"), ("terraform", "terraform/{}/main.tf")],
 )
-def test_templates_are_those_that_the_command_prints(output_format: str, path: str, role: str, name: str) -> None:
-    """Templates and modules follow from the declared operations; after a change the command in their first line writes them."""
+def test_templates_are_those_that_the_command_prints(
+    output_format: str, path: str, role: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Templates and modules follow from the declared operations; `make templates` writes them after a change."""
+    monkeypatch.chdir(tmp_path)  # where no settings file is
     result = CliRunner().invoke(permissions, ["--format", output_format, "--role", role], catch_exceptions=False)
     assert (DEPLOY / path.format(name)).read_text(encoding="utf-8") == result.stdout
 
