@@ -64,7 +64,7 @@ HUB = "arn:aws:iam::111122223333:role/Crawler"
 
 def settings_file(folder: Path, text: str) -> str:
     """Write a settings file and return its path."""
-    path = folder / "kmsledger.yaml"
+    path = folder / "settings.yaml"
     path.write_text(text, encoding="utf-8")
     return str(path)
 
