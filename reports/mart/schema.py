@@ -147,17 +147,22 @@ def markdown(relations: Iterable[Relation]) -> str:
         "The [cookbook](cookbook.md) has prepared queries. The schema `internal` has the tables behind the views; it is not part",
         "of this interface and changes without notice.",
         "",
-        *(f"- [{one.name}](#{one.name}): {_safe(one.about)}" for one in listed),
+        *(f"- [{one.name}](#{_anchor(one.name)}): {_safe(one.about)}" for one in listed),
     ]
     for one in listed:
         extra = [
             f"As of another run: `{one.as_of}`." if one.as_of else "",
-            f"Its versions: [{one.history}](#{one.history})." if one.history else "",
+            f"Its versions: [{one.history}](#{_anchor(one.history)})." if one.history else "",
         ]
         lines += ["", f"## {one.name}", "", " ".join([_safe(one.about), *filter(None, extra)]), ""]
         lines += ["| column | type | meaning |", "|---|---|---|"]
         lines += [f"| `{column.name}` | {_safe(column.type)} | {_safe(column.about)} |" for column in one.columns]
     return "\n".join(lines) + "\n"
+
+
+def _anchor(name: str) -> str:
+    """The anchor of a heading, without dots, as GitHub and MkDocs derive it."""
+    return name.replace(".", "")
 
 
 def _safe(words: str) -> str:

@@ -37,9 +37,9 @@ def steps() -> list[tuple[str, list[str]]]:
 
 
 def pattern(line: str) -> str:
-    """Match a line of the tutorial in the output: "..." stands for anything, one space for several."""
-    text = r".*".join(r"\s+".join(map(re.escape, part.split())) for part in line.split("..."))
-    return rf"^\s*{text}"
+    """Match a line of the tutorial in the output: "..." stands for anything, a space for several."""
+    parts = [" +".join(map(re.escape, part.split())) for part in line.split("...")]
+    return rf"^ *{'.*'.join(parts)} *$"
 
 
 def free_port() -> int:
@@ -53,9 +53,10 @@ def test_the_output_of_the_tutorial_is_compared() -> None:
     """Most steps show lines of their output, and "..." does not stand for a whole line."""
     shown = [lines for _, lines in steps()]
     assert sum(map(bool, shown)) >= len(shown) / 2
-    assert all(len(line.replace("...", "").strip()) >= 5 for lines in shown for line in lines)
+    assert all(re.search(r"\w", line) for lines in shown for line in lines)
     assert re.search(pattern("a ... (b)  c"), "  a 1 (b)     c")
     assert not re.search(pattern("a ... (b)"), "a 1 b")
+    assert not re.search(pattern("a (b)"), "a (b) c")
 
 
 @pytest.mark.deep  # two crawls
