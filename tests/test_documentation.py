@@ -52,7 +52,7 @@ def split(text: str) -> tuple[list[tuple[str, str]], str]:
 
 
 def inline(text: str) -> list[str]:
-    """The inline code of a text, each on one line; a pipe in a table cell is written as \\|."""
+    """The inline code of a text, each on one line and with the pipes of table cells unescaped."""
     _, prose = split(text)
     prose = re.sub(r"^    .*$", "", prose, flags=re.MULTILINE)
     return [" ".join(code.replace("\\|", "|").split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", prose)]
@@ -88,7 +88,9 @@ def violation(line: str) -> str | None:
         command = command.get_command(context, names[0]) or command
         context = click.Context(command, parent=context)
     words = [word.strip("[].") if "[" in word or "]" in word else word for word in words]
-    options = {name: option for option in command.get_params(context) for name in (*option.opts, *option.secondary_opts)}
+    options = {
+        name: option for option in command.get_params(context) for name in (*option.opts, *option.secondary_opts)
+    }
     last = options.get(words[-1]) if words else None
     if isinstance(last, click.Option) and not last.is_flag:
         words.append("VALUE")  # "see option `kmsledger mart --output`"
@@ -173,18 +175,18 @@ def accepts(option: click.Parameter, value: list[str]) -> bool:
 
 
 @cache
-def json_schema(model: type[Settings] | type[Profile]) -> dict[str, Any]:
+def json_schema(model: type[Settings | Profile]) -> dict[str, Any]:
     """The JSON schema of settings or vendor profiles."""
     return model.model_json_schema()
 
 
-def resolves(model: type[Settings] | type[Profile], path: list[str], schema: dict[str, Any] | None = None) -> bool:
+def resolves(model: type[Settings | Profile], path: list[str], schema: dict[str, Any] | None = None) -> bool:
     """Whether a path of keys exists in a model; lists are passed through, and the keys of a mapping are free."""
     schema = json_schema(model) if schema is None else schema
     if "$ref" in schema:
         return resolves(model, path, json_schema(model)["$defs"][schema["$ref"].rpartition("/")[2]])
-    if "anyOf" in schema or "allOf" in schema:
-        return any(resolves(model, path, option) for option in schema.get("anyOf", schema.get("allOf")))
+    if "anyOf" in schema:
+        return any(resolves(model, path, option) for option in schema["anyOf"])
     if not path:
         return True
     if "items" in schema:
@@ -213,7 +215,7 @@ def paths() -> Iterator[tuple[Mention, list[str]]]:
 def test_every_setting_and_column_exists() -> None:
     """`group.setting`, and `view.column`, exist if they begin with a group of the settings or profiles, or with a view."""
     views = columns()
-    models: tuple[type[Settings] | type[Profile], ...] = (Settings, Profile)
+    models: tuple[type[Settings | Profile], ...] = (Settings, Profile)
     heads = {*views, *(name for model in models for name in json_schema(model)["properties"])}
     checked, wrong = 0, []
     for mention, path in paths():

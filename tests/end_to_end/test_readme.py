@@ -47,9 +47,3 @@ def test_every_command_runs(workspace: Workspace, command: str, monkeypatch: pyt
         done = workspace.run(*arguments)
         assert done.returncode in {0, 1, 3}, done.stderr
         assert "Traceback" not in done.stderr
-
-
-def test_links_and_images_exist() -> None:
-    """No link from the README to a project file is broken."""
-    for target in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (Path(__file__).parents[2] / target).exists(), target

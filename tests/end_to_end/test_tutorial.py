@@ -20,7 +20,12 @@ INSTALLATION = "make setup\n. .venv/bin/activate\n"
 """Replaced by the environment of the tests, which `make setup` created."""
 PORTS = ("5600", "5625")
 TIMEOUT_S = 400
-WITH_GAPS = {"kmsledger crawl", "kmsledger nightly", "kmsledger coverage > coverage.txt", "kmsledger denials > denials.txt"}
+WITH_GAPS = {
+    "kmsledger crawl",
+    "kmsledger nightly",
+    "kmsledger coverage > coverage.txt",
+    "kmsledger denials > denials.txt",
+}
 """The commands that exit with 3, because the organization denies some calls."""
 
 
@@ -96,12 +101,16 @@ def test_every_command_runs_in_order_and_the_report_is_delivered(tmp_path: Path)
     assert set(failed) == {("3", command) for command in WITH_GAPS}
     for (commands, lines), printed in zip(steps(), outputs, strict=True):
         for line in lines:
-            assert re.search(pattern(line), printed, re.MULTILINE), f"{line}\nnot in the output of\n{commands}\n{printed}"
+            assert re.search(pattern(line), printed, re.MULTILINE), (
+                f"{line}\nnot in the output of\n{commands}\n{printed}"
+            )
     (received,) = (home / "first-crawl" / "mail" / "new").iterdir()
     message = message_from_bytes(received.read_bytes(), policy=policy.default)
     assert message["To"] == "security@example.org"
     (report,) = message.iter_attachments()
-    assert report.get_content() == (home / "first-crawl/reports-out/kmsledger-overview.html").read_text(encoding="utf-8")
+    assert report.get_content() == (home / "first-crawl/reports-out/kmsledger-overview.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def _alive(group: int) -> bool:
