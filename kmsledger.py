@@ -17,6 +17,7 @@ from reports.answers.questions import questions
 
 if TYPE_CHECKING:
     from crawler.writer import CrawlResult
+    from models.diagnosis import Check
     from models.settings import Settings
     from models.settings.rules import Threshold
 
@@ -33,6 +34,9 @@ SECTIONS = {
             "reports.cli", "health", "Tell a monitor whether the last run is recent and complete enough."
         ),
         "mail": LazyCommand("reports.cli", "mail", "Deliver the latest report to pending recipients."),
+        "doctor": LazyCommand(
+            "crawler.doctor.cli", "doctor", "Try what a run needs, and print the fix for what fails."
+        ),
     },
     "Query": {
         "sql": LazyCommand("reports.mart.cli", "sql", "Query the mart with SQL."),
@@ -84,7 +88,7 @@ def cli(context: click.Context, *, debug: bool) -> None:
 
     Exit codes: 0 done, 1 findings at or above the chosen severity, 2 usage or configuration error, 3 done with gaps, 4 failed.
     """
-    context.obj = {"debug": debug, "check": _check}
+    context.obj = {"debug": debug, "check": _check, "channels": _check_channels}
 
 
 @click.command()
@@ -186,6 +190,12 @@ def _check(settings: Settings) -> None:
     with errors:
         check_settings(settings)
     errors.reraise()
+
+
+def _check_channels(settings: Settings) -> list[Check]:
+    from reports.notify.check import check_channels
+
+    return check_channels(settings)
 
 
 def _crawl(context: click.Context, settings: Settings, *, resume: bool) -> CrawlResult:

@@ -138,7 +138,7 @@ class _Crawl:
         worker = Worker(WorkerConfig(settings.aws, settings.role, settings.crawl, settings.regions))
         try:
             self.progress.client = worker.client
-            identity = await _identity(worker.roles, settings.aws.region)
+            identity = await identify(worker.roles, settings.aws.region)
             hub: CredentialProvider = worker.roles.own
             if settings.organization.reader_role:
                 hub = await worker.roles.reader(settings.organization.reader_role)
@@ -291,7 +291,8 @@ class _Crawl:
                 self._last_use.enqueue(account_id, region)
 
 
-async def _identity(roles: Roles, region: str) -> Identity:
+async def identify(roles: Roles, region: str) -> Identity:
+    """Return the identity of the base credentials; raises a UserError with the fix if AWS does not accept them."""
     try:
         return await roles.identity()
     except AwsError as error:
