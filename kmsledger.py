@@ -179,9 +179,12 @@ def _settings(config_path: Path, log_format: str | None) -> Settings:
 
 def _check(settings: Settings) -> None:
     """Raise a UserError with all settings that refer to something unknown."""
+    from crawler.discovery import check_regions
     from reports.pipeline import check_settings
 
     errors = Collected()
+    with errors:
+        check_regions(settings)
     if settings.crawl.resource_types:
         from crawler.iam_policies import configured_types
 

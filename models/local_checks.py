@@ -48,6 +48,7 @@ def _database(url: str, ledger: Path | None) -> Check:
             return problem("database", f"{ledger} cannot be written", f"chmod u+rw {ledger}", str(ledger), fatal=True)
         if ledger.stat().st_size == 0:
             return ok("database", f"{ledger} is empty: the first run creates its tables", str(ledger))
+    revision = None
     try:
         engine = database.connect(url, must_exist=True)
         try:
@@ -58,7 +59,8 @@ def _database(url: str, ledger: Path | None) -> Check:
         finally:
             engine.dispose()
     except UserError as error:
-        return from_error("database", error, fatal=True)
+        # The next run upgrades an old schema; until then, other commands fail.
+        return from_error("database", error, fatal=revision is None or revision > database.head())
     name = str(ledger or engine.url.render_as_string(hide_password=True))
     schema = f"has schema {revision}" if revision else "is empty: the first run creates its tables"
     return ok("database", f"{name} {schema}", name)

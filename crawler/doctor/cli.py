@@ -70,6 +70,9 @@ def doctor(context: click.Context, *, config_path: Path, sample: int | None, max
 
 def _invalid(error: UserError) -> Iterator[Check]:
     for line in str(error).splitlines():
-        message, separator, expected = line.rpartition(", expected ")
-        fix = f"write {expected}" if separator else "correct the setting; `kmsledger config check` lists all problems"
-        yield problem("settings", message if separator else line, fix, fatal=True)
+        message, separator, fix = line.rpartition(", expected ")
+        if separator:
+            fix = f"write {fix}"
+        else:
+            message, _, fix = line.rpartition(": ")
+        yield problem("settings", message, fix, fatal=True)

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from crawler import discovery as org
 from crawler.aws.client import AwsClient, CredentialProvider
 from crawler.aws.credentials import ASSUME_ROLE, Identity
+from crawler.aws.endpoints import known_regions
 from crawler.aws.errors import AwsError
 from crawler.crawl import identify
 from crawler.doctor.explain import explain
 from crawler.doctor.probe import AccountProbe, Failure
 from crawler.iam_policies import member_actions
 from crawler.worker import Worker, WorkerConfig
-from models.diagnosis import Check, from_error, named, ok, problem
+from models.diagnosis import Check, Status, from_error, named, ok, problem
 from models.errors import UserError
 from models.settings import AccountFilter, Settings
 
@@ -199,6 +200,8 @@ def _regions(findings: _Findings, settings: Settings) -> Iterable[Check]:
         return
     for side, listed in (("include", settings.regions.include), ("exclude", settings.regions.exclude)):
         for region in listed:
+            if region not in known_regions():
+                continue  # the check of the settings names it
             if region not in findings.regions:
                 yield problem(
                     "region",
@@ -209,7 +212,8 @@ def _regions(findings: _Findings, settings: Settings) -> Iterable[Check]:
             elif side == "include" and not findings.regions[region].get("crawled"):
                 accounts = tuple(sorted(findings.regions[region].get("disabled", ())))
                 yield Check(
-                    *("region", problem("", "", "").status),
+                    "region",
+                    Status.PROBLEM,
                     f"regions.include names {region}, which is enabled in none of {len(accounts)} accounts",
                     f"aws account enable-region --region-name {region} --account-id {accounts[0]}, for each account that "
                     "uses it; or remove it from regions.include",

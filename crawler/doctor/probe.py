@@ -69,6 +69,7 @@ class AccountProbe:
     """Keys that were tried."""
     more_keys: int = 0
     """Account-regions that have more keys than were tried."""
+    _closed: set[str] = field(default_factory=set)
     _described: dict[str, Subject] = field(default_factory=dict)
     """By region: a customer managed key that could be described."""
 
@@ -106,6 +107,7 @@ class AccountProbe:
             second = await self._run(resource_step(other), Subject(scope, region), 0)
             cause = REGION_WIDE[error.cause]
             if second is not None and REGION_WIDE.get(second.cause) is cause:
+                self._closed.add(region)
                 self.tried.discard(other.listing)  # nothing can be said about it here
                 self.failures = [failure for failure in self.failures if failure.region != region]
                 self._fail(region, WHOLE_SCOPE, "", AwsError(cause, error.code, error.message))
@@ -126,6 +128,9 @@ class AccountProbe:
         except AwsError as error:
             if error.code in operation.empty_error_codes or error.cause is Cause.NOT_FOUND:
                 return None
+            if subject.region in self._closed:  # a bucket there
+                self.tried.discard(operation)
+                return error
             self._fail(subject.region, operation, subject.arn, error)
             if step.children_survive:
                 await self._children(step, subject)
