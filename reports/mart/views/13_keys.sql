@@ -68,11 +68,12 @@ WITH this_run AS (
   WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND subject = '' AND operation = 'ListKeys'
   GROUP BY account_id, region
 ), confirmed AS (
-  SELECT s.account_id, s.region, max(s.run_id) AS run_id
+  -- What was not part of a run was last seen by an earlier one.
+  SELECT s.account_id, s.region, max(coalesce(s.read_run_id, s.run_id)) AS run_id
   FROM internal.scope_coverage s
   LEFT JOIN unlisted u USING (account_id, region)
   WHERE s.run_id <= as_of_run AND s.outcome IN ('complete', 'partial')
-    AND (u.unlisted_from IS NULL OR s.run_id < u.unlisted_from)
+    AND (u.unlisted_from IS NULL OR coalesce(s.read_run_id, s.run_id) < u.unlisted_from)
   GROUP BY s.account_id, s.region
 ), earlier AS (
   -- Only the few keys that had disappeared before; their current version has no end, or is the last one.
