@@ -251,7 +251,7 @@ def _crawl(
     from crawler.crawl import crawl as run
     from crawler.crawl import unread_accounts
     from crawler.progress import Progress
-    from crawler.selection import Selection
+    from crawler.selection import Selection, limits_of
 
     command = f"kmsledger {context.info_name} --resume"
     with interruptible(f"crawl interrupted; what was saved is kept: `{command}` finishes the run"):
@@ -261,6 +261,8 @@ def _crawl(
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
         f"{result.calls} calls, {result.gaps} gaps"
     )
+    if limits := limits_of(settings, result.run_id):
+        click.echo(f"{limits}: everything else is as earlier runs read it")
     if unread := unread_accounts(settings, result.run_id):
         click.echo(unread)
     return result

@@ -206,7 +206,9 @@ class _Crawl:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(min(max(CONCURRENT_ACCOUNTS, scheduler.capacity // 8), len(crawled))):
                         group.create_task(crawl_accounts())
+            self.progress.waiting_for = lambda: "waiting until everything is saved"
             await asyncio.to_thread(self.scope_writer.drain)
+            self.progress.waiting_for = self._last_use.describe
             await self._last_use.finish()
         finally:
             if self._last_use is not None:

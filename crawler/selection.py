@@ -18,7 +18,8 @@ from crawler.spec import GLOBAL
 from crawler.worker import Worker
 from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage
 from models.errors import UserError
-from models.store.engine import translate_errors
+from models.settings import Settings
+from models.store.engine import connect, translate_errors
 from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
 
 REASON = "not part of the run, which was limited to other accounts or regions"
@@ -73,6 +74,21 @@ def selection_of(engine: Engine, run_id: int) -> Selection:
     with translate_errors(engine), engine.connect() as connection:
         row = connection.execute(select(Run.only_accounts, Run.only_regions).where(Run.run_id == run_id)).one()
     return Selection(*(tuple(names.split(",")) if names else () for names in row))
+
+
+def limits_of(settings: Settings, run_id: int) -> str:
+    """Return what a run was limited to, as a clause; empty if it was not."""
+    engine = connect(settings.database)
+    try:
+        selection = selection_of(engine, run_id)
+    finally:
+        engine.dispose()
+    named = [
+        f"{word}{'s' if len(names) > 1 else ''} {', '.join(names)}"
+        for word, names in (("account", selection.accounts), ("region", selection.regions))
+        if names
+    ]
+    return f"limited to {' in '.join(named)}" if named else ""
 
 
 def check_accounts(selection: Selection, organization: Organization) -> None:
