@@ -12,7 +12,7 @@ import click
 from models import cli_main
 from models.cli_groups import LazyCommand, LazyGroup
 from models.cli_main import interruptible
-from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE
+from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE, SETTINGS
 from models.errors import Collected
 from reports.answers.questions import questions
 
@@ -278,6 +278,11 @@ def _refresh(context: click.Context, settings: Settings, run_id: int) -> None:
     ):
         refresh(settings, run_id)
     click.echo(f"mart: {settings.report.mart}")
+    from reports.html.findings_summary import findings_summary
+
+    config_path = context.params["config_path"]
+    for line in findings_summary(settings, None if config_path == SETTINGS else config_path):
+        click.echo(line)
 
 
 def main() -> None:
