@@ -11,7 +11,7 @@ from reports.html.findings_summary import findings_summary
 from reports.pipeline import refresh
 from tests.reports.html.conftest import Make, world_of
 from tests.reports.ledger_builder import build_mart, only
-from tests.reports.sample_ledger import second_run
+from tests.reports.sample_ledger import third_run
 
 
 def test_open_findings_by_severity_and_the_next_command(mart: duckdb.DuckDBPyConnection, settings: Settings) -> None:
@@ -30,12 +30,12 @@ def test_open_findings_by_severity_and_the_next_command(mart: duckdb.DuckDBPyCon
 
 def test_changes_since_the_run_before(make_settings: Make) -> None:
     """From the second evaluation on, a line says what is new and resolved, or that nothing has changed."""
-    settings = make_settings(rules=only("key-rotation", "alias-target-usable"))
+    settings = make_settings(rules=only("key-pending-deletion", "secret-key-usable"))
     world = world_of(settings)
     world.crawl()
     refresh(settings)
     assert len(findings_summary(settings)) == 2
-    second_run(world)
+    third_run(world)
     world.crawl()
     refresh(settings)
     assert " new" in findings_summary(settings)[1]
