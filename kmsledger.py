@@ -35,6 +35,9 @@ SECTIONS = {
             "reports.cli", "health", "Tell a monitor whether the last run is recent and complete enough."
         ),
         "mail": LazyCommand("reports.cli", "mail", "Deliver the latest report to pending recipients."),
+        "estimate": LazyCommand(
+            "crawler.estimate.cli", "estimate", "Estimate calls, duration and cost of a crawl before it runs."
+        ),
         "doctor": LazyCommand(
             "crawler.doctor.cli", "doctor", "Try what a run needs, and print the fix for what fails."
         ),
