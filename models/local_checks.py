@@ -112,9 +112,10 @@ def _permissions(settings_file: Path, settings: Settings, ledger: Path | None) -
     found = False
     for kind, paths in kinds:
         files = [path.absolute() for path in paths if path.is_file()]
-        if exposed := [path for path in files if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]:
+        if exposed := [path for path in files if _access_of_others(path)]:
             found = True
-            others = "everybody" if any(path.stat().st_mode & stat.S_IRWXO for path in exposed) else "their group"
+            everybody = any(_access_of_others(path) & stat.S_IRWXO for path in exposed)
+            others = "everybody" if everybody else "their group"
             shown = str(exposed[0]) if len(exposed) == 1 else f"{len(exposed)} files in {exposed[0].parent}"
             target = str(exposed[0]) if kind != "reports" else f"{exposed[0].parent}/*"
             target = " ".join(map(str, exposed)) if kind == "ledger" else target
@@ -126,6 +127,12 @@ def _permissions(settings_file: Path, settings: Settings, ledger: Path | None) -
             )
     if not found:
         yield ok("permissions", f"only this user can read {named(kind for kind, _ in kinds)}")
+
+
+def _access_of_others(path: Path) -> int:
+    """The permissions of a file for others than this user, who may be a member of the group that a file is shared with."""
+    status = path.stat()
+    return status.st_mode & (stat.S_IRWXG | stat.S_IRWXO if status.st_uid == os.getuid() else stat.S_IRWXO)
 
 
 def _gigabytes(size: int) -> str:
