@@ -26,6 +26,7 @@ def explain(failures: Sequence[Failure], identity: Identity, settings: Settings)
     groups: dict[Group, list[Failure]] = {}
     for failure in failures:
         groups.setdefault(_group(failure, failures), []).append(failure)
+    groups = _merge_actions(groups)
     return [_check(group, listed, identity, settings) for group, listed in groups.items()]
 
 
@@ -45,6 +46,16 @@ def _group(failure: Failure, failures: Sequence[Failure]) -> Group:
         return ("endpoint", cause, failure.operation.service, failure.region)
     own = "own" if failure.identity and ":role/" not in failure.identity else ""
     return ("action", cause, failure.action, own)
+
+
+def _merge_actions(groups: dict[Group, list[Failure]]) -> dict[Group, list[Failure]]:
+    """Merge the groups of actions that are denied for the same reason in the same accounts: one statement allows all of them."""
+    merged: dict[Group, list[Failure]] = {}
+    for group, failures in groups.items():
+        accounts = sorted({failure.account_id for failure in failures})
+        key = ("action", group[1], group[3], *accounts) if group[0] == "action" else group
+        merged.setdefault(key, []).extend(failures)
+    return merged
 
 
 def _is_locked_out(failure: Failure) -> bool:
@@ -75,9 +86,9 @@ def _check(group: Group, failures: Sequence[Failure], identity: Identity, settin
             subjects = (first.operation.service, first.region)
             message = f"{first.operation.service} in {first.region}: {text} ({error.code}: {error.message}), {where}"
         case _:
-            subjects = (first.action,)
+            subjects = tuple(sorted({failure.action for failure in failures}))
             detail = "" if error.code in DENIED_CODES else f" ({error.code}: {error.message})"
-            message = f"{first.action}: {text}{detail}, {where} ({named(regions)})"
+            message = f"{named(subjects)}: {text}{detail}, {where} ({named(regions)})"
     return Check(name, Status.PROBLEM, message, remedy.where, remedy.statement, accounts, subjects)
 
 
@@ -101,7 +112,7 @@ def _remedy(group: Group, failures: Sequence[Failure], identity: Identity, setti
         if group[0] == "action" and fix_in == "key_policy":
             fix_in = "resource_policy"
         remedy = fix(str(cause), fix_in, role, actions, messages, iam_arn(identity.arn))
-        if fix_in == "role_policy" and not group[-1]:
+        if fix_in == "role_policy" and not group[2]:
             # Attached once, the complete policy also allows what no call has tried.
             return Fix(f"{remedy.where}, or attach the policy of `kmsledger permissions`", remedy.statement)
         return remedy

@@ -158,11 +158,11 @@ def _text(document: dict[str, Any], settings: Settings) -> str:
             f"{title}:",
             f"  calls     {_range(run['calls'])} ({most} ...)",
             f"  duration  {_words(seconds['low'])} to {_words(seconds['high'])}, decided by {run['bound']}",
-            f"  API cost  {cost['low']:.2f} to {cost['high']:.2f} USD",
+            f"  API cost  {_dollars(cost['low'], cost['high'])}",
         ]
     low, high = runs["later"]["cost_usd_per_month"]
     free = f"{KMS_FREE_PER_MONTH:,} free requests of KMS"
-    lines.append(f"A month of daily runs: {low:.2f} USD if nothing else uses the {free}, up to {high:.2f} USD")
+    lines.append(f"A month of daily runs: {_dollars(low, high)}, the least if nothing else uses the {free}")
     share = f"{crawl.quota_share_percent} % of each request quota of an account and region (crawl.quota_share_percent)"
     lines.append(f"Quotas: at most {share}")
     if last := document["last_run"]:
@@ -195,6 +195,12 @@ def _assumptions(document: dict[str, Any], crawl: CrawlSettings) -> list[str]:
 def _range(values: dict[str, float]) -> str:
     low, expected, high = (values[name] for name in ("low", "expected", "high"))
     return f"{expected:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f} (expected {expected:,.0f})"
+
+
+def _dollars(low: float, high: float) -> str:
+    if high < 0.01:
+        return "less than 0.01 USD"
+    return f"{low:.2f} to {high:.2f} USD" if f"{low:.2f}" != f"{high:.2f}" else f"{high:.2f} USD"
 
 
 def _words(seconds: float) -> str:

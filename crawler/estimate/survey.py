@@ -26,6 +26,8 @@ from models.tables.keys import Key, KeyMetadata
 from models.tables.resources import Resource
 from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
 
+LEAST_SPREAD = 1.5
+"""The factor by which the numbers may at least differ from those that a sample suggests."""
 MAX_ITEMS = 20_000
 """Items of a listing that are counted; the rest of a longer one is not."""
 
@@ -166,10 +168,12 @@ def _extrapolated(counted: Sequence[_Counts], accounts: int, chosen: int, units:
         units=units,
         active_regions=round(factor * sum(counts.active for counts in counted)),
     )
-    basis = f"{accounts} accounts, of which {len(counted)} were counted"
+    basis = f"{accounts} accounts, {len(counted)} of them counted"
     notes: list[str] = []
     if len(counted) < chosen:
-        notes.append(f"{chosen - len(counted)} sampled accounts could not be entered: run `kmsledger doctor`")
+        notes.append(
+            f"{chosen - len(counted)} of {chosen} sampled accounts could not be entered: run `kmsledger doctor`"
+        )
     if len(counted) == accounts:
         return Survey(size, 1, 1, basis, tuple(notes))
     # Keys are distributed unevenly: the smallest and the largest sampled account stand for all others.
@@ -178,7 +182,7 @@ def _extrapolated(counted: Sequence[_Counts], accounts: int, chosen: int, units:
     rest = 1 - len(counted) / accounts
     low, high = (1 + rest * (extreme / mean - 1) for extreme in (min(weights), max(weights)))
     notes.append("keys are distributed unevenly: one large account that was not sampled can exceed the range")
-    return Survey(size, low, max(high, 1.5), basis, tuple(notes))
+    return Survey(size, min(low, 1 / LEAST_SPREAD), max(high, LEAST_SPREAD), basis, tuple(notes))
 
 
 async def _count(

@@ -139,6 +139,7 @@ def test_sixteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, set
         role_gone_after={gone: 0},
         denials=(
             Denial(operation="kms:ListGrants", account=denied),
+            Denial(operation="kms:ListResourceTags", account=denied),
             Denial(operation="secretsmanager:ListSecrets", account=denied, reason="scp"),
             Denial(operation="kms:*", account=locked, key=key.rpartition("/")[2], reason="key policy"),
             Denial(operation="kms:GetKeyPolicy", account=locked, key=half.rpartition("/")[2], reason="key policy"),
@@ -171,7 +172,7 @@ def test_sixteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, set
         ("region", "sa-east-1"): "correct or remove it in regions.exclude",
         ("region", FRANKFURT): f"add {FRANKFURT} to regions.exclude if it is not used; otherwise add this condition",
         ("role", role): "create role KmsInventoryReadOnly (its policy: `kmsledger permissions`)",
-        ("action", "kms:ListGrants"): "or attach the policy of `kmsledger permissions`",
+        ("action", "kms:ListGrants", "kms:ListResourceTags"): "or attach the policy of `kmsledger permissions`",
         (
             "action",
             "secretsmanager:ListSecrets",
@@ -188,7 +189,8 @@ def test_sixteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, set
     for subject, fix in expected.items():
         assert fix in found[subject]["fix"], subject
     statements = {subject: found[subject]["statement"] for subject in expected if found[subject]["statement"]}
-    assert statements["action", "kms:ListGrants"]["Action"] == ["kms:ListGrants"]
+    role_statement = statements["action", "kms:ListGrants", "kms:ListResourceTags"]
+    assert role_statement["Action"] == ["kms:ListGrants", "kms:ListResourceTags"]
     assert "kms:DescribeKey" in statements["key policy", key]["Action"]
     assert statements["key policy", half] == {
         "Sid": "ReadKeyMetadata",
@@ -197,7 +199,7 @@ def test_sixteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, set
         "Action": ["kms:GetKeyPolicy"],
         "Resource": "*",
     }
-    assert found["action", "kms:ListGrants"]["accounts"] == [denied]
+    assert found["action", "kms:ListGrants", "kms:ListResourceTags"]["accounts"] == [denied]
     assert found["region", FRANKFURT]["accounts"] == [closed]
     assert code == 3
 

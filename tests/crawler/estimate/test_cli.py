@@ -59,7 +59,7 @@ def test_the_estimate_agrees_with_the_crawl(
 ) -> None:
     """All accounts are counted: the calls of the first run by operation; then the ledger answers, without a call."""
     before = estimated(aws, settings)
-    assert before["basis"] == "3 accounts, of which 3 were counted"
+    assert before["basis"] == "3 accounts, 3 of them counted"
     assert before["size"]["customer_managed_keys"]["low"] == before["size"]["customer_managed_keys"]["high"]
     assert not (settings.parent / "ledger.db").exists()
     for name, value in aws.environment().items():
