@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from crawler import discovery as org
@@ -16,6 +18,7 @@ from crawler.crawl import identify
 from crawler.doctor.explain import explain
 from crawler.doctor.probe import AccountProbe, Failure
 from crawler.iam_policies import member_actions
+from crawler.progress import Progress
 from crawler.worker import Worker, WorkerConfig
 from models.diagnosis import Check, Status, from_error, named, ok, problem
 from models.errors import UserError
@@ -51,14 +54,26 @@ async def examine(settings: Settings, sample: int | None, max_keys: int) -> list
         worker = Worker(WorkerConfig(settings.aws, settings.role, settings.crawl, settings.regions))
     except UserError as error:
         return [from_error("credentials", error, fatal=True)]
+    progress = Progress()
+    progress.client = worker.client
+    progress.waiting_for = lambda: "trying everything once"
     try:
-        await _examine(worker, settings, sample, max_keys, checks)
+        # Not in a log: the result is all that matters there.
+        with progress if sys.stderr.isatty() else nullcontext():
+            await _examine(worker, settings, sample, max_keys, checks, progress)
     finally:
         worker.client.close()
     return checks
 
 
-async def _examine(worker: Worker, settings: Settings, sample: int | None, max_keys: int, checks: list[Check]) -> None:
+async def _examine(  # noqa: PLR0917 - what is examined, and where the results go
+    worker: Worker,
+    settings: Settings,
+    sample: int | None,
+    max_keys: int,
+    checks: list[Check],
+    progress: Progress,
+) -> None:
     try:
         identity = await identify(worker.roles, settings.aws.region)
     except UserError as error:
@@ -97,11 +112,13 @@ async def _examine(worker: Worker, settings: Settings, sample: int | None, max_k
     checks.append(ok("organization", listed if chosen is crawled else f"{listed}, {len(chosen):,} sampled"))
     regions = org.Regions(worker.client, hub, settings.regions, settings.aws.region, organization.management_account_id)
     findings = _Findings()
+    progress.accounts = len(chosen)
     remaining = iter(chosen)
 
     async def examine_accounts() -> None:
         for account in remaining:
             await _account(worker, regions, identity, account.account_id, settings, max_keys, findings)
+            progress.accounts_done += 1
 
     async with asyncio.TaskGroup() as group:
         for _ in range(min(CONCURRENT_ACCOUNTS, len(chosen))):
