@@ -14,6 +14,7 @@ import yaml
 from benchmarks.fake_aws.client import FakeAws
 from benchmarks.fake_aws.presets import preset
 from tests.end_to_end.conftest import FEW_RULES, RULES, Installation
+from tests.reports.mart.test_incremental import everything
 from tests.reports.mart_schema import offer_schema
 
 pytestmark = pytest.mark.deep  # several marts
@@ -82,6 +83,8 @@ def test_everything_else_stays_as_the_full_run_read_it(aws: FakeAws, installatio
     own = installation.sql(f"SELECT * FROM keys WHERE account_id = '{account}' ORDER BY key_arn")
     printed = run(installation, 0, "crawl", "--account", account, "--min-coverage", "100%")
     assert "run 2 complete: 1 accounts" in printed
+    assert "findings: " in printed
+    assert "next: `kmsledger findings --severity " in printed
     assert f"limited to account {account}: everything else is as earlier runs read it" in printed
     assert of_others(installation, account) == before
     assert of_others(installation, account, as_of=2) == before
@@ -101,6 +104,11 @@ def test_everything_else_stays_as_the_full_run_read_it(aws: FakeAws, installatio
     run(installation, 0, "report", "overview")
     page = (installation.directory / "reports" / "kmsledger-overview.html").read_text(encoding="utf-8")
     assert f"The run was limited to account {account}: 8 account-regions were not part of it" in page
+
+    rebuilt = installation.directory / "rebuilt.duckdb"
+    run(installation, 0, "mart", "--output", str(rebuilt))
+    marts = [everything(path) for path in (installation.directory / "kmsledger.duckdb", rebuilt)]
+    assert {name for name in marts[0] if marts[0][name] != marts[1][name]} == set()
 
     run(installation, 0, "crawl", "--region", "eu-west-1", "--region", "global")
     assert of_others(installation, account, as_of=2) == before
