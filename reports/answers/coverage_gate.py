@@ -16,17 +16,21 @@ _QUERY: Final = """
 WITH latest AS (
   SELECT run_id, status = 'complete' AS complete, only_accounts IS NOT NULL OR only_regions IS NOT NULL AS limited
   FROM runs ORDER BY run_id DESC LIMIT 1
-), account_region AS (
-  SELECT outcome, read_run_id FROM coverage
-  WHERE operation IS NULL AND outcome IN ('complete', 'partial', 'failed')
 ), counted AS (
-  SELECT count(*) FILTER (a.outcome = 'complete') AS complete, count(*) AS total
-  FROM account_region AS a, latest AS r
-  WHERE NOT r.limited OR $everything OR a.read_run_id = r.run_id
+  SELECT c.complete, c.account_regions AS total
+  FROM run_coverage AS c JOIN latest AS r USING (run_id)
+  WHERE NOT (r.limited AND $everything)
+  UNION ALL
+  -- What was not part of a limited run counts as the earlier run read it.
+  SELECT count(*) FILTER (outcome = 'complete'), count(*)
+  FROM coverage, latest AS r
+  WHERE r.limited AND $everything AND operation IS NULL AND outcome IN ('complete', 'partial', 'failed')
+), summed AS (
+  SELECT CAST(coalesce(sum(complete), 0) AS BIGINT) AS complete, CAST(coalesce(sum(total), 0) AS BIGINT) AS total FROM counted
 )
 SELECT r.complete, c.complete, c.total, CASE WHEN c.total > 0 THEN c.complete * 100 // c.total END, i.n, i.runs
 FROM latest AS r
-CROSS JOIN counted AS c
+CROSS JOIN summed AS c
 CROSS JOIN (
   SELECT count(*) AS n, max(i.consecutive_runs) AS runs FROM incomplete_account_regions AS i, latest AS r
   WHERE NOT r.limited OR $everything OR i.read_run_id = r.run_id
