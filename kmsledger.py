@@ -12,8 +12,9 @@ import click
 from models import cli_main
 from models.cli_groups import LazyCommand, LazyGroup
 from models.cli_main import interruptible
-from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE, SETTINGS
+from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE
 from models.errors import Collected
+from models.settings_path import SETTINGS
 from reports.answers.questions import questions
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ SECTIONS = {
         "verify": LazyCommand("reports.evidence.cli", "verify", "Check that an evidence pack is intact."),
     },
     "Administer": {
+        "init": LazyCommand("crawler.init_cli", "init", "Write the first settings file."),
         "config": LazyCommand("models.cli", "config", "Check the settings file."),
         "permissions": LazyCommand("crawler.cli", "permissions", "Print the IAM policies that the crawler needs."),
         "db": LazyCommand("models.cli", "db", "Create, upgrade, check or copy the ledger's database."),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from crawler.aws.credentials import ASSUME_ROLE, Identity
 from crawler.aws.errors import DENIED_CODES, FIXES
 from crawler.doctor.probe import Failure
-from crawler.iam_policies import key_policy_statement
+from crawler.iam_policies import Permissions
 from crawler.services.kms import DESCRIBE_KEY
 from crawler.spec import WHOLE_SCOPE
 from models.diagnosis import Check, Status, named
@@ -103,11 +103,11 @@ def _remedy(group: Group, failures: Sequence[Failure], identity: Identity, setti
     if group[0] == "region":
         return _region_remedy(group, role, messages)
     if group[0] == "key policy":
-        statement = key_policy_statement(settings.role.name, identity.partition)
+        statement = Permissions(settings, identity.partition).key_policy_statement(role)
         if DESCRIBE_KEY.iam_action not in group[3:]:
             statement["Action"] = list(group[3:])
         keys = "this key" if len({failure.subject for failure in failures}) == 1 else "each of these keys"
-        return Fix(f"add this statement to the key policy of {keys}", statement | {"Principal": {"AWS": role}})
+        return Fix(f"add this statement to the key policy of {keys}", statement)
     if (fix_in := FIX_IN.get(str(cause))) is not None:
         if group[0] == "action" and fix_in == "key_policy":
             fix_in = "resource_policy"
