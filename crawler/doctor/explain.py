@@ -114,7 +114,9 @@ def _remedy(group: Group, failures: Sequence[Failure], identity: Identity, setti
         remedy = fix(str(cause), fix_in, role, actions, messages, iam_arn(identity.arn))
         if fix_in == "role_policy" and not group[2]:
             # Attached once, the complete policy also allows what no call has tried.
-            return Fix(f"{remedy.where}, or attach the policy of `kmsledger permissions`", remedy.statement)
+            return Fix(
+                f"{remedy.where}, or attach the policy of `kmsledger permissions --role member`", remedy.statement
+            )
         return remedy
     if cause is Cause.ACCOUNT_SUSPENDED:
         return Fix("close or reopen the account, or list it in organization.exclude.accounts", None)

@@ -171,8 +171,12 @@ def test_sixteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, set
         ("region", CAPE_TOWN): f"aws account enable-region --region-name {CAPE_TOWN}",
         ("region", "sa-east-1"): "correct or remove it in regions.exclude",
         ("region", FRANKFURT): f"add {FRANKFURT} to regions.exclude if it is not used; otherwise add this condition",
-        ("role", role): "create role KmsInventoryReadOnly (its policy: `kmsledger permissions`)",
-        ("action", "kms:ListGrants", "kms:ListResourceTags"): "or attach the policy of `kmsledger permissions`",
+        ("role", role): "create role KmsInventoryReadOnly (its policy: `kmsledger permissions --role member`)",
+        (
+            "action",
+            "kms:ListGrants",
+            "kms:ListResourceTags",
+        ): "or attach the policy of `kmsledger permissions --role member`",
         (
             "action",
             "secretsmanager:ListSecrets",
