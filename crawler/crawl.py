@@ -25,6 +25,7 @@ from crawler.services.key_last_usage import LastUsePoller
 from crawler.spec import GLOBAL, WHOLE_SCOPE, Scope
 from crawler.worker import ScopeTask, Worker, WorkerConfig, failed_scope, relaxed_gc
 from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage, CrawlResult, Finished, Packed, ScopeWriter
+from models import console
 from models.errors import UserError
 from models.settings import Settings
 from models.store import crawl_lock
@@ -38,19 +39,26 @@ CONCURRENT_ACCOUNTS = 64
 log = logging.getLogger(__name__)
 
 
-def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool = False) -> CrawlResult:
+def crawl(
+    settings: Settings, version: str, progress: Progress, *, resume: bool = False, keep_lock: bool = False
+) -> CrawlResult:
     """Crawl the organization into the database. Saved scopes are kept whatever happens.
 
-    With ``resume``, finish the last run: only its missing scopes are crawled, and nothing if its crawl has ended.
+    With ``resume``, finish the last run: only its missing scopes are crawled, and nothing if its crawl has ended. With
+    ``keep_lock``, the crawl lock is still held when this returns, for the caller's :func:`models.store.crawl_lock.kept`.
     """
     engine = connect(settings.database)
     try:
         upgrade(engine)
-        if resume and (result := writer.ended(engine)) is not None:
+        if resume and (result := writer.ended(engine, lock=keep_lock)) is not None:
+            console.set_run(result.run_id)
             return result
         run_id = writer.resume(engine) if resume else writer.start(engine, version)
+        console.set_run(run_id)
+        done = False
         try:
-            return _crawl(engine, settings, run_id, progress)
+            result = _crawl(engine, settings, run_id, progress)
+            done = True
         except UserError as error:
             _close(engine, run_id, RunStatus.FAILED, error.message)
             raise
@@ -62,7 +70,9 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
             _close(engine, run_id, RunStatus.INTERRUPTED, "interrupted")
             raise
         finally:
-            _release(engine, run_id)
+            if not (done and keep_lock):
+                _release(engine, run_id)
+        return result
     finally:
         engine.dispose()
 
@@ -154,10 +164,7 @@ class _Crawl:
             crawled = [account for account in organization.accounts if account.crawled]
             self.progress.accounts = len(crawled)
             calls_by_scope = last_calls(self.engine, self.run_id)
-            log_level, log_format = settings.log.level, settings.log.format
-            with create_scheduler(
-                worker, len(crawled), calls_by_scope, log_level=log_level, log_format=log_format
-            ) as scheduler:
+            with create_scheduler(worker, len(crawled), calls_by_scope, log_level=settings.log.level) as scheduler:
                 largest: dict[str, int] = {}
                 for (account_id, _), calls in calls_by_scope.items():
                     largest[account_id] = max(calls, largest.get(account_id, 0))

@@ -44,6 +44,7 @@ class NothingToResumeError(UserError):
     """There is no unfinished run."""
 
     exit_code = 2
+    is_reported = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +101,18 @@ def start(engine: Engine, version: str) -> int:
     return run_id
 
 
-def ended(engine: Engine) -> CrawlResult | None:
-    """Return the result of the last run if its crawl has ended, so that only later stages can be missing."""
+def ended(engine: Engine, *, lock: bool = False) -> CrawlResult | None:
+    """Return the result of the last run if its crawl has ended, so that only later stages can be missing.
+
+    With ``lock``, acquire the crawl lock for them; raises an error while another process holds it.
+    """
     columns = [Run.__table__.c[name] for name in CrawlResult.__dataclass_fields__]
-    with translate_errors(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.begin() as connection:
         last = connection.execute(select(*columns).order_by(Run.run_id.desc()).limit(1)).mappings().first()
-    if last is None or last["status"] not in {RunStatus.COMPLETE, RunStatus.PARTIAL}:
-        return None
+        if last is None or last["status"] not in {RunStatus.COMPLETE, RunStatus.PARTIAL}:
+            return None
+        if lock:
+            crawl_lock.acquire(connection, last["run_id"])
     return CrawlResult(**{**last, "status": RunStatus(last["status"])})
 
 
