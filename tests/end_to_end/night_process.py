@@ -1,0 +1,119 @@
+"""Starts `kmsledger` in processes of its own that need not import it again: forks of a process that has only imported."""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+from tests.end_to_end.conftest import Installation
+
+_PRELOADED = (
+    "alembic.command",
+    "boto3",
+    "crawler.aws.transport_curl",
+    "crawler.crawl",
+    "kmsledger",
+    "reports.notify.failure_notice",
+    "reports.pipeline",
+    "tests.end_to_end.night_process",
+)
+TIMEOUT_S = 120.0
+
+
+@dataclass
+class Night:
+    """A started command."""
+
+    process: BaseProcess
+    output: Path
+    errors: Path
+
+    @property
+    def running(self) -> bool:
+        return self.process.is_alive()
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal; without effect if the process has ended."""
+        if self.process.pid is not None and self.process.is_alive():
+            os.kill(self.process.pid, number)
+
+    def wait(self) -> Ended:
+        """Wait for the end."""
+        self.process.join(TIMEOUT_S)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+            raise TimeoutError(f"the command did not end: {self.errors.read_text()}")
+        assert self.process.exitcode is not None
+        return Ended(self.process.exitcode, self.output.read_text(), self.errors.read_text())
+
+    def wait_until(self, reached: Callable[[], bool]) -> bool:
+        """Wait until something has happened, or the process has ended; returns whether it still runs."""
+        until = time.monotonic() + TIMEOUT_S
+        while self.running and not reached():
+            assert time.monotonic() < until
+            time.sleep(0.005)
+        return self.running
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Exit code (negative: the signal that killed it) and output of a command."""
+
+    code: int
+    output: str
+    errors: str
+
+
+_CONTEXT: list[ForkServerContext] = []
+
+
+def start(installation: Installation, *arguments: str, before: Callable[[], None] | None = None) -> Night:
+    """Start `kmsledger` with arguments and the settings of an installation; ``before`` runs in its process first."""
+    if not _CONTEXT:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(list(_PRELOADED))
+        _CONTEXT.append(context)
+    number = len(list(installation.directory.glob("output-*"))) + 1
+    output, errors = (installation.directory / f"{name}-{number}" for name in ("output", "errors"))
+    output.touch()
+    errors.touch()
+    command = [*arguments, "--config", str(installation.settings)]
+    process = _CONTEXT[0].Process(target=_run, args=(command, installation.environment, output, errors, before))
+    process.start()
+    return Night(process, output, errors)
+
+
+def run(installation: Installation, *arguments: str, before: Callable[[], None] | None = None) -> Ended:
+    """Run `kmsledger` to its end."""
+    return start(installation, *arguments, before=before).wait()
+
+
+def _run(
+    arguments: list[str], environment: dict[str, str], output: Path, errors: Path, before: Callable[[], None] | None
+) -> None:
+    """In the new process: what the console script does."""
+    for descriptor, path in ((1, output), (2, errors)):
+        with path.open("wb") as file:
+            os.dup2(file.fileno(), descriptor)
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="utf-8", write_through=True)  # type: ignore[misc]  # as at the start of Python
+    sys.stderr = sys.__stderr__ = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True)  # type: ignore[misc]  # as above
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+        signal.signal(number, handler)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = ["kmsledger", *arguments]
+    if before is not None:
+        before()
+    import kmsledger
+
+    kmsledger.main()
