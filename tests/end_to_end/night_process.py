@@ -39,6 +39,7 @@ class Night:
 
     @property
     def running(self) -> bool:
+        """Whether the process has not ended."""
         return self.process.is_alive()
 
     def send(self, number: signal.Signals) -> None:
@@ -105,8 +106,12 @@ def _run(
     for descriptor, path in ((1, output), (2, errors)):
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), encoding="utf-8", write_through=True)  # type: ignore[misc]  # as at the start of Python
-    sys.stderr = sys.__stderr__ = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True)  # type: ignore[misc]  # as above
+    sys.stdout = sys.__stdout__ = io.TextIOWrapper(
+        io.FileIO(1, "w", closefd=False), encoding="utf-8", write_through=True
+    )  # type: ignore[misc]  # as at the start of Python
+    sys.stderr = sys.__stderr__ = io.TextIOWrapper(
+        io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True
+    )  # type: ignore[misc]  # as above
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         signal.signal(number, handler)
     os.environ.clear()
