@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from tests.end_to_end.conftest import Installation
 
@@ -122,3 +124,29 @@ def _run(
     import kmsledger
 
     kmsledger.main()
+
+
+def set_clock_back() -> None:
+    """Let this process see the clock of a day ago, as after a wrong time server; called before the command."""
+    import datetime as dt
+
+    real = dt.datetime
+
+    class Meta(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, real)
+
+    class Earlier(real, metaclass=Meta):
+        def __new__(cls, *arguments: Any, **options: Any) -> Any:
+            return real(*arguments, **options)
+
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return real.now(tz) - dt.timedelta(days=1)
+
+    dt.datetime = Earlier  # type: ignore[misc]  # what dt.datetime.now(...) finds
+
+
+def limit_file_size() -> None:
+    """Let writes beyond the first 100 kB of a file fail in this process: a full disk where none can be mounted."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))

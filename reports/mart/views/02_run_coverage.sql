@@ -1,7 +1,6 @@
 -- How much each run read: its account-regions in scope, which were crawled or should have been, by outcome.
 --: run_id | The run.
---: account_regions | The account-regions in scope. An account that could not be entered counts as those that the last earlier run read or
---:   tried to read in it; if no earlier run entered it, it counts as one, because its regions are unknown.
+--: account_regions | The account-regions in scope. An account that could not be entered counts as many as the last run that entered it had there, and as one if no run has entered it yet.
 --: complete | Of these, the ones that were read completely.
 --: partial | Those that were read with gaps.
 --: failed | Those of which nothing could be read.
