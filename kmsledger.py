@@ -22,6 +22,7 @@ from reports.answers.questions import questions
 
 if TYPE_CHECKING:
     from crawler.writer import CrawlResult
+    from models.call_counters import OperationCounters
     from models.settings import Settings
     from models.settings.rules import Threshold
 
@@ -162,12 +163,13 @@ def nightly(
     _check(settings)
     from models.interruption import deadline
     from models.store import crawl_lock
+    from reports.metrics import measured
     from reports.notify.failure_notice import reported
     from reports.pipeline import publish
 
     limit = settings.nightly.deadline
-    with reported(settings), deadline(limit, "nightly.deadline"):
-        result = _crawl(context, settings.for_nightly_run(), resume=resume)
+    with measured(settings) as outcome, reported(settings), deadline(limit, "nightly.deadline"):
+        result = _crawl(context, settings.for_nightly_run(), resume=resume, operations=outcome.operations)
         with (
             crawl_lock.kept(settings.database, result.run_id),
             _results(context, settings, result.run_id, wait=limit),
@@ -177,8 +179,8 @@ def nightly(
                 f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger nightly --resume` "
                 "writes the reports and delivers them to recipients who have not received them"
             ):
-                code = publish(settings, result.run_id)
-    context.exit(code)
+                outcome.exit_code = publish(settings, result.run_id)
+    context.exit(outcome.exit_code)
 
 
 def _check(settings: Settings) -> None:
@@ -196,7 +198,9 @@ def _check(settings: Settings) -> None:
     errors.reraise()
 
 
-def _crawl(context: click.Context, settings: Settings, *, resume: bool) -> CrawlResult:
+def _crawl(
+    context: click.Context, settings: Settings, *, resume: bool, operations: OperationCounters | None = None
+) -> CrawlResult:
     from importlib.metadata import version
 
     from crawler.crawl import crawl as run
@@ -205,7 +209,9 @@ def _crawl(context: click.Context, settings: Settings, *, resume: bool) -> Crawl
 
     command = f"kmsledger {context.info_name} --resume"
     with interruptible(f"crawl interrupted; what was saved is kept: `{command}` finishes the run"), stage("crawl"):
-        result = run(settings, version("kmsledger"), Progress(), resume=resume, keep_lock=True)
+        progress = Progress()
+        progress.operations = {} if operations is None else operations
+        result = run(settings, version("kmsledger"), progress, resume=resume, keep_lock=True)
     say(
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
         f"{result.calls} calls, {result.gaps} gaps"

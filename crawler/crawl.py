@@ -26,6 +26,7 @@ from crawler.spec import GLOBAL, WHOLE_SCOPE, Scope
 from crawler.worker import ScopeTask, Worker, WorkerConfig, failed_scope, relaxed_gc
 from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage, CrawlResult, Finished, Packed, ScopeWriter
 from models import console
+from models.call_counters import merge
 from models.errors import UserError
 from models.settings import Settings
 from models.store import crawl_lock
@@ -184,6 +185,7 @@ class _Crawl:
             if self._last_use is not None:
                 await self._last_use.close()
             self.other_calls = self.progress.calls - self.progress.scope_calls
+            merge(self.progress.operations, worker.client.take_operations())
             worker.client.close()
 
     async def _enqueue_organization(self, identity: Identity, organization: org.Organization) -> None:
@@ -260,6 +262,8 @@ class _Crawl:
         assert finished.coverage is not None  # noqa: S101 - a crawled scope always has coverage
         if scheduler.executor is not None:
             self.progress.remote_calls += finished.coverage.calls
+        if isinstance(finished, Packed):
+            merge(self.progress.operations, finished.operations)
         self.progress.scope_calls += finished.coverage.calls
         self.progress.scopes_done += 1
         self.progress.gaps += finished.coverage.gaps

@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Any, Self
 
+from models.call_counters import OperationCounters
+
 INTERVAL = 10.0
 """Seconds between log lines."""
 
@@ -30,6 +32,8 @@ class Progress:
         """Calls of finished scopes."""
         self.remote_calls = 0
         """Calls reported by other processes so far."""
+        self.operations: OperationCounters = {}
+        """The calls by operation, complete when the crawl has ended."""
         self.client: Any = None
         self._live = sys.stderr.isatty() if live is None else live
         self._stopped = threading.Event()

@@ -9,12 +9,13 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
 from typing import Self
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
+from models.call_counters import OperationCounters
 from models.errors import UserError
 from models.store import crawl_lock
 from models.store.engine import translate_errors
@@ -76,6 +77,8 @@ class Packed:
 
     coverage: Coverage
     data: bytes
+    operations: OperationCounters = field(default_factory=dict)
+    """The calls of the process since it sent the last scope; those of several scopes at a time are mixed."""
 
     def unpack(self) -> Finished:
         """Return the unpacked scope."""
@@ -83,13 +86,14 @@ class Packed:
         return finished
 
 
-def pack(finished: Finished) -> Packed:
+def pack(finished: Finished, operations: OperationCounters | None = None) -> Packed:
     """Pickle and compress a scope for the process that saves it; the scope must have coverage.
 
     Hundreds of scopes may queue while a very large one is saved.
     """
     assert finished.coverage is not None  # noqa: S101 - facts outside any scope are never sent
-    return Packed(finished.coverage, zlib.compress(pickle.dumps(finished, pickle.HIGHEST_PROTOCOL), 1))
+    data = zlib.compress(pickle.dumps(finished, pickle.HIGHEST_PROTOCOL), 1)
+    return Packed(finished.coverage, data, operations or {})
 
 
 def start(engine: Engine, version: str) -> int:

@@ -40,7 +40,7 @@ _PARAMETER = re.compile(r"([^\s&?=]*)(\s*=\s*)('[^']*'|[^&\s]*)")
 
 
 def masked_url(text: str) -> str:
-    """Return a URL, or keywords of libpq, with passwords replaced by ***: in the user part (up to the last @) and in the query."""
+    """Return a URL, or keywords of libpq, with *** for passwords: in the user part (up to the last @) and in the query."""
     text = _PARAMETER.sub(_masked_parameter, text)
     match = re.fullmatch(r"((?:[A-Za-z][\w+.-]*:/*)?)(.*)@(.*)", text, re.DOTALL)
     if match is not None and ":" in match[2]:

@@ -18,6 +18,7 @@ from models.settings.delivery import RouteSettings
 from models.stages import stage
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
+from reports import metrics
 from reports.access.analysis.stage import analyze_access
 from reports.answers.coverage_gate import check_coverage
 from reports.html import publication
@@ -75,6 +76,8 @@ def check_settings(settings: Settings) -> None:
         check_frameworks(settings)
     with errors:
         chat.check(settings.chat)
+    with errors:
+        metrics.check(settings)
     errors.reraise()
 
 

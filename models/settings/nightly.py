@@ -39,3 +39,9 @@ class MetricsSettings(Group):
     """The file of metrics that each run writes for the node exporter of Prometheus."""
 
     textfile: Annotated[FilePath | None, Unset] = None
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield a name that the collector ignores."""
+        if data.get("textfile") and not str(data["textfile"]).endswith(".prom"):
+            yield validation_error(("textfile",), "a path that ends with .prom, since the collector reads no others")

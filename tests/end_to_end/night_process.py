@@ -108,12 +108,10 @@ def _run(
     for descriptor, path in ((1, output), (2, errors)):
         with path.open("wb") as file:
             os.dup2(file.fileno(), descriptor)
-    sys.stdout = sys.__stdout__ = io.TextIOWrapper(
-        io.FileIO(1, "w", closefd=False), encoding="utf-8", write_through=True
-    )  # type: ignore[misc]  # as at the start of Python
-    sys.stderr = sys.__stderr__ = io.TextIOWrapper(
-        io.FileIO(2, "w", closefd=False), encoding="utf-8", write_through=True
-    )  # type: ignore[misc]  # as above
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        stream = io.TextIOWrapper(io.FileIO(descriptor, "w", closefd=False), encoding="utf-8", write_through=True)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
         signal.signal(number, handler)
     os.environ.clear()
@@ -136,7 +134,7 @@ def set_clock_back() -> None:
         def __instancecheck__(cls, instance: object) -> bool:
             return isinstance(instance, real)
 
-    class Earlier(real, metaclass=Meta):
+    class Earlier(real, metaclass=Meta):  # type: ignore[valid-type, misc]  # a variable, because the name is replaced
         def __new__(cls, *arguments: Any, **options: Any) -> Any:
             return real(*arguments, **options)
 

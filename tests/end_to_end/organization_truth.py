@@ -60,12 +60,11 @@ class Knowledge:
                         arn: before.get(arn, False) if off is None else off for arn, off in facts.items()
                     }
                     fresh |= facts.keys() - denied
-        outside = conditions.absent | conditions.suspended
         off = frozenset(key for keys in self.keys.values() for key, is_off in keys.items() if is_off)
         return Expected(
             keys=frozenset(key for keys in self.keys.values() for key in keys),
             failing=off & fresh,
-            remembered=frozenset(key for key in off - fresh if key.split(":")[4] not in outside),
+            remembered=off - fresh,
             coverage=(weights["complete"], weights["partial"], weights["failed"]),
         )
 
@@ -89,7 +88,7 @@ class Expected:
     failing: frozenset[str]
     """The keys that were read and whose rotation is off: exactly these fail the rule key-rotation among those that were read."""
     remembered: frozenset[str]
-    """The keys behind gaps whose rotation was off: none of their findings may be resolved."""
+    """The keys that were not read and whose rotation was off, behind gaps or in accounts that left: their findings stay."""
     coverage: tuple[int, int, int]
     """Account-regions that are complete, partial and failed."""
 
