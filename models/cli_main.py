@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 import click
 
 from models import file_access
-from models.console import complain, show_usage_error, use_json_if_requested
+from models.console import complain, discard_output, show_usage_error, use_json_if_requested
 from models.errors import UserError
 from models.interruption import SIGNALS, described, handle_signals, terminate, watch_signals
 
@@ -56,7 +56,9 @@ def main(command: click.Command) -> None:
     handle_signals()
     # Until the process ends, not only this function: the interpreter waits for threads.
     watch_signals(complain)
-    sys.exit(_exit_code(lambda: command(standalone_mode=False)))
+    code = _exit_code(lambda: command(standalone_mode=False))
+    discard_output()
+    sys.exit(code)
 
 
 def run_limited(prepare: Callable[[], Callable[[], None]], *, seconds: float, memory: int) -> None:
@@ -200,7 +202,7 @@ def _exit_code(run: Callable[[], Any]) -> int:
     except UserError as error:
         return _failed(str(error), error.exit_code)
     except BrokenPipeError:
-        # The reader closed the pipe.
+        # The reader has closed the pipe.
         sys.stdout = None  # nothing is left to be flushed at exit
         return DONE
     except SystemExit:

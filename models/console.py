@@ -7,6 +7,7 @@ import itertools
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -69,11 +70,27 @@ def complain(sentence: str) -> None:
 
 
 def _write(text: str, message: str, level: str, *, error: bool) -> None:
-    if not _OUTPUT.as_json:
-        click.echo(printable_lines(text), err=error)
-        return
-    now = dt.datetime.now(dt.UTC).timestamp()
-    click.echo(json_line(now, level, "kmsledger", message), file=sys.stderr if error else sys.stdout)
+    line = printable_lines(text)
+    if _OUTPUT.as_json:
+        line = json_line(dt.datetime.now(dt.UTC).timestamp(), level, "kmsledger", message)
+    try:
+        click.echo(line, err=error)
+    except BrokenPipeError:
+        raise
+    except OSError:
+        # The disk of the log is full, for example. The exit code reports what happened; an error here would hide it.
+        discard_output()
+
+
+def discard_output() -> None:
+    """Let nothing fail when buffered output is written at the end: where it cannot be written, it is discarded."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            setattr(sys, name, None)
 
 
 def show_usage_error(error: click.ClickException, text: str) -> None:
@@ -81,4 +98,5 @@ def show_usage_error(error: click.ClickException, text: str) -> None:
     if _OUTPUT.as_json:
         complain(error.format_message())
     else:
-        click.echo(printable_lines(text), err=True, nl=False)
+        with suppress(OSError):
+            click.echo(printable_lines(text), err=True, nl=False)

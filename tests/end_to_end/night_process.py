@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import multiprocessing
 import os
 import resource
 import signal
+import sqlite3
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,6 +81,7 @@ class Ended:
 
 
 _CONTEXT: list[ForkServerContext] = []
+_FOLDER: list[tempfile.TemporaryDirectory[str]] = []
 
 
 def start(installation: Installation, *arguments: str, before: Callable[[], None] | None = None) -> Night:
@@ -86,8 +90,11 @@ def start(installation: Installation, *arguments: str, before: Callable[[], None
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(_PRELOADED))
         _CONTEXT.append(context)
-    number = len(list(installation.directory.glob("output-*"))) + 1
-    output, errors = (installation.directory / f"{name}-{number}" for name in ("output", "errors"))
+    if not _FOLDER:
+        # Not in the directory of the installation, whose disk may be full.
+        _FOLDER.append(tempfile.TemporaryDirectory(prefix="kmsledger-nights-"))
+    number = len(list(Path(_FOLDER[0].name).iterdir()))
+    output, errors = (Path(_FOLDER[0].name) / f"{name}-{number}" for name in ("output", "errors"))
     output.touch()
     errors.touch()
     command = [*arguments, "--config", str(installation.settings)]
@@ -148,3 +155,24 @@ def set_clock_back() -> None:
 def limit_file_size() -> None:
     """Let writes beyond the first 100 kB of a file fail in this process: a full disk where none can be mounted."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+
+
+ENDLESS = {
+    "python": "while True: time.sleep(0.02)",
+    "duckdb": "new_connection().execute('SELECT sum(hash(range)) FROM range(1000000000000)')",
+    # A call of a C library that Python cannot interrupt.
+    "sqlite": "sqlite3.connect(':memory:').execute("
+    "'WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n')",
+}
+
+
+def hold(target: str, how: str) -> None:
+    """Let a function of this process print that it has begun, and then never end; called before the command."""
+    from reports.connections import new_connection
+
+    def held(*_arguments: Any, **_options: Any) -> None:
+        print("held", file=sys.stderr, flush=True)  # noqa: T201 - the test waits for it
+        exec(ENDLESS[how], {"time": time, "sqlite3": sqlite3, "new_connection": new_connection})  # noqa: S102 - from above
+
+    module, _, name = target.rpartition(".")
+    setattr(importlib.import_module(module), name, held)

@@ -15,7 +15,7 @@ PROGRAM = """
 import asyncio, sqlite3, sys, time
 from concurrent.futures import ThreadPoolExecutor
 import click
-from models import cli_main, interruption
+from models import cli_main, console, interruption
 from reports.connections import new_connection, new_cursor
 
 ENDLESS = "SELECT sum(hash(range)) FROM range(1000000000000)"
@@ -74,12 +74,16 @@ def fail():
     raise RuntimeError("no such thing")
 
 @click.command()
+def status():
+    console.say("run 1 complete")
+
+@click.command()
 def lines():
     for number in range(1_000_000):
         click.echo(number)
 
 command = {each.name: each for each in (
-    sleep, query, query_without_message, queries_of_threads, statement, late, late_event_loop, fail, lines
+    sleep, query, query_without_message, queries_of_threads, statement, late, late_event_loop, fail, status, lines
 )}[sys.argv.pop(1)]
 cli_main.main(command)
 """
@@ -172,6 +176,14 @@ def test_a_closed_pipe_is_not_an_error() -> None:
         finally:
             process.kill()
         assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(("command", "code"), [("status", 0), ("fail", 4), ("lines", 4)])
+def test_a_full_disk_behind_the_log_does_not_change_the_exit_code(command: str, code: int) -> None:
+    """If neither output nor errors can be written, the exit code is that of the command: 1 would mean findings."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run([sys.executable, "-c", PROGRAM, command], stdout=full, stderr=full, check=False, cwd=ROOT)
+    assert done.returncode == code
 
 
 def test_an_unexpected_error_is_one_sentence() -> None:

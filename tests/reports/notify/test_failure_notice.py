@@ -164,7 +164,6 @@ def test_undelivered_reports_are_reported_to_other_channels(
 
 def test_the_innermost_stage_has_failed() -> None:
     """Of nested stages, also behind another exception, the innermost is named."""
-
     with pytest.raises(InterruptedCommandError) as raised, interruptible("interrupted"), stage("mart"), stage("rules"):
         raise KeyboardInterrupt
     assert failed_stage(raised.value) == "rules"
