@@ -1,4 +1,4 @@
-"""The stages of a nightly run: ended by signals, by the deadline, by failures, each reported as configured, and finished later."""
+"""The stages of a nightly run, ended by signals, by the deadline and by failures: each is reported, and finished later."""
 
 from __future__ import annotations
 
