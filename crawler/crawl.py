@@ -180,7 +180,7 @@ class _Crawl:
                     for _ in range(min(max(CONCURRENT_ACCOUNTS, scheduler.capacity // 8), len(crawled))):
                         group.create_task(crawl_accounts())
             await asyncio.to_thread(self.scope_writer.drain)
-            await self._last_use.finish()
+            await self._last_use.finish(self.deadline - self.loop.time())
         finally:
             if self._last_use is not None:
                 await self._last_use.close()

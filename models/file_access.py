@@ -39,7 +39,7 @@ def restrict() -> None:
 def share_with(group: str | None) -> None:
     """Let a group read the files that :func:`share` names (modes 0640 and 0750), or nobody. Raises GroupError."""
     if group is None:
-        restrict()
+        _ACCESS.group_id = None
         return
     try:
         group_id = grp.getgrnam(group).gr_gid

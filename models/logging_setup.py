@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 import threading
-from typing import Any
+from typing import Any, TextIO
 
 from models import console
 from models.safe_text import printable, printable_lines
@@ -36,11 +37,26 @@ class TextFormatter(logging.Formatter):
         return printable_lines(super().formatException(ei))
 
 
+class StandardErrorHandler(logging.StreamHandler[TextIO]):
+    """Writes to what standard error is at the time of a record."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> TextIO:  # type: ignore[override]  # an attribute in the base class
+        """Standard error; somewhere harmless if there is none."""
+        return sys.stderr or _NOWHERE
+
+
+_NOWHERE = io.StringIO()
+
+
 def set_up(level: str, log_format: str, run_id: int | None = None) -> None:
     """Log our own records from a level on to standard error, warnings of Python and libraries, and failures of threads."""
     console.use_json(log_format == "json")
     console.set_run(run_id)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StandardErrorHandler()
     text = TextFormatter("%(asctime)s %(levelname)s %(run)s%(message)s", "%H:%M:%S")
     handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     root = logging.getLogger()
