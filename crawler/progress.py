@@ -8,6 +8,7 @@ import threading
 import time
 from typing import Any, Self
 
+from models import console
 from models.call_counters import OperationCounters
 
 INTERVAL = 10.0
@@ -35,7 +36,7 @@ class Progress:
         self.operations: OperationCounters = {}
         """The calls by operation, complete when the crawl has ended."""
         self.client: Any = None
-        self._live = sys.stderr.isatty() if live is None else live
+        self._live = sys.stderr.isatty() and console.log_format() == "text" if live is None else live
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
         self._started = time.monotonic()

@@ -229,9 +229,10 @@ def _interrupted() -> int:
 
 
 def _failed(sentence: str, code: int) -> int:
+    shown = ""
     if "--debug" in sys.argv[1:]:
         import traceback
 
-        traceback.print_exc()
-    complain(sentence)
+        shown = traceback.format_exc()
+    complain(sentence, shown)
     return code

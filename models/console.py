@@ -64,15 +64,16 @@ def say(text: str) -> None:
     _write(text, text, "info", error=False)
 
 
-def complain(sentence: str) -> None:
-    """Print an error to standard error, in text with the name of the program."""
-    _write(f"kmsledger: {sentence}", sentence, "error", error=True)
+def complain(sentence: str, traceback: str = "") -> None:
+    """Print an error to standard error, in text with the name of the program; a traceback is a field, or lines before it."""
+    more = {"exception": traceback} if traceback else {}
+    _write(f"{traceback}kmsledger: {sentence}", sentence, "error", error=True, **more)
 
 
-def _write(text: str, message: str, level: str, *, error: bool) -> None:
+def _write(text: str, message: str, level: str, *, error: bool, **more: str) -> None:
     line = printable_lines(text)
     if _OUTPUT.as_json:
-        line = json_line(dt.datetime.now(dt.UTC).timestamp(), level, "kmsledger", message)
+        line = json_line(dt.datetime.now(dt.UTC).timestamp(), level, "kmsledger", message, **more)
     try:
         click.echo(line, err=error)
     except BrokenPipeError:
