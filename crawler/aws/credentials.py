@@ -227,7 +227,7 @@ def _session(response: Mapping[str, Any]) -> tuple[Credentials, dt.datetime]:
 
 
 def _by_local_clock(expires_at: dt.datetime, duration: int) -> dt.datetime:
-    """When a session that was requested for some seconds expires; by duration where the clock is wrong, which signatures tolerate."""
+    """When a session of some seconds expires; by its duration where the clock is wrong, which signatures tolerate."""
     now = dt.datetime.now(dt.UTC)
     latest = now + dt.timedelta(seconds=duration)
     return expires_at if now < expires_at <= latest + RENEW_BEFORE else latest
