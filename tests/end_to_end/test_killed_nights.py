@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import signal
+import sqlite3
 import time
 from collections import Counter
 from pathlib import Path
@@ -62,9 +64,8 @@ def mart_of(installation: Installation) -> dict[str, list[str]]:
 
 def deliveries(installation: Installation) -> dict[int, str]:
     """The status of the delivery of each run's report."""
-    with connect(f"sqlite:///{installation.directory / 'ledger.db'}").connect() as connection:
-        found = connection.exec_driver_sql("SELECT run_id, status FROM delivery WHERE report = 'overview'").all()
-    return {row.run_id: row.status for row in found}
+    with contextlib.closing(sqlite3.connect(installation.directory / "ledger.db")) as ledger:
+        return dict(ledger.execute("SELECT run_id, status FROM delivery WHERE report = 'overview'"))
 
 
 def kill(night: Night, rng: random.Random) -> str:
@@ -124,10 +125,6 @@ def started(installation: Installation, run_id: int) -> bool:
     """Whether the run of this night exists already, so that it can be resumed."""
     if not (installation.directory / "ledger.db").exists():
         return False
-    try:
-        with connect(f"sqlite:///{installation.directory / 'ledger.db'}").connect() as connection:
-            return bool(connection.exec_driver_sql("SELECT count(*) FROM run WHERE run_id = ?", (run_id,)).scalar())
-    except Exception as error:  # the tables are created by the first run
-        if "no such table" not in str(error):
-            raise
-        return False
+    with contextlib.closing(sqlite3.connect(installation.directory / "ledger.db")) as ledger:
+        tables = ledger.execute("SELECT count(*) FROM sqlite_master WHERE name = 'run'").fetchone()
+        return bool(tables[0] and ledger.execute("SELECT count(*) FROM run WHERE run_id = ?", [run_id]).fetchone()[0])

@@ -9,6 +9,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -25,7 +26,6 @@ from benchmarks.fake_aws.faults import Denial, Faults
 from crawler.aws import client
 from demo import certificates
 from demo.smtp import MailServer
-from models.store.engine import connect
 from tests.end_to_end import night_process
 from tests.end_to_end.conftest import Installation
 from tests.end_to_end.night_process import Ended, Night
@@ -145,10 +145,12 @@ class Nights:
 
     def _check_state(self) -> None:
         """No lock is left, and only the run that failed or was interrupted last is unfinished."""
-        with connect(f"sqlite:///{self.installation.directory / 'ledger.db'}").connect() as connection:
-            assert connection.exec_driver_sql("SELECT count(*) FROM crawl_lock").scalar() == 0
-            assert connection.exec_driver_sql("SELECT count(*) FROM run WHERE status = 'running'").scalar() == 0
-            assert connection.exec_driver_sql("SELECT count(*) FROM delivery WHERE status = 'sending'").scalar() == 0
+        for query in (
+            "SELECT count(*) FROM crawl_lock",
+            "SELECT count(*) FROM run WHERE status = 'running'",
+            "SELECT count(*) FROM delivery WHERE status = 'sending'",
+        ):
+            assert _number(self.installation, query) == 0, query
 
     def failure_mail(self, stage: str) -> str:
         """The text of the only new mail, which reports a failed stage."""
@@ -380,11 +382,21 @@ def _reached(reached: Callable[[Night, int], bool], night: Night, before: int) -
 
 
 def _scopes(installation: Installation) -> int:
-    with (
-        contextlib.closing(duckdb.connect()),
-        connect(f"sqlite:///{installation.directory / 'ledger.db'}").connect() as ledger,
-    ):
-        return int(ledger.exec_driver_sql("SELECT count(*) FROM scope_coverage").scalar() or 0)
+    return _number(installation, "SELECT count(*) FROM scope_coverage")
+
+
+def _number(installation: Installation, query: str) -> int:
+    """The result of a query on the ledger; retried, because another process may be deleting the write-ahead log."""
+    for remaining in reversed(range(20)):
+        try:
+            # Closed at once: an open connection would lose its locks to the other copy of SQLite in this process.
+            with contextlib.closing(sqlite3.connect(installation.directory / "ledger.db")) as ledger:
+                return int(ledger.execute(query).fetchone()[0] or 0)
+        except sqlite3.OperationalError:
+            if not remaining:
+                raise
+            time.sleep(0.05)
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _together(nights: Nights) -> None:
@@ -415,8 +427,7 @@ def _together(nights: Nights) -> None:
 
 
 def _runs(installation: Installation) -> int:
-    with connect(f"sqlite:///{installation.directory / 'ledger.db'}").connect() as ledger:
-        return int(ledger.exec_driver_sql("SELECT max(run_id) FROM run").scalar() or 0)
+    return _number(installation, "SELECT max(run_id) FROM run")
 
 
 def _rendered(table: list[Line]) -> str:
