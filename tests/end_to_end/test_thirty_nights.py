@@ -408,6 +408,12 @@ def _together(nights: Nights) -> None:
     assert f"run {runs} has been crawling into this database" in second.errors
     first = night.wait()
     nights.check("two nightly runs at once", [BY_TRUTH, LOCKED], [first, second], Conditions(), "one run")
+    nights.begin()
+    night = night_process.start(nights.installation, "nightly")
+    assert night.wait_until(lambda: "stage access took" in night.errors.read_text())
+    mart = nights.run("mart")
+    assert f"the results of run {nights.last_run + 1} have been computed by another process" in mart.errors
+    nights.check("mart during a nightly run", [BY_TRUTH, LOCKED], [night.wait(), mart], Conditions(), "one mart")
     first_id, second_id = nights.account(FIRST), nights.account(SECOND)
     everything = Faults(
         seed=5,
