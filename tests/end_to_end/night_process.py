@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -129,9 +130,8 @@ def _run(
     sys.argv = ["kmsledger", *arguments]
     if before is not None:
         before()
-    import kmsledger
-
-    kmsledger.main()
+    (script,) = metadata.entry_points(group="console_scripts", name="kmsledger")
+    script.load()()
 
 
 def set_clock_back() -> None:

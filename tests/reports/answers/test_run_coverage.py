@@ -15,6 +15,7 @@ from sqlalchemy import insert
 from models.settings import Settings
 from models.store.engine import connect as connect_ledger
 from models.tables.runs import Run
+from reports.answers.cookbook_loader import recipes
 from reports.answers.coverage_gate import check_coverage
 from reports.answers.questions.coverage import coverage
 from reports.answers.questions.runs import runs
@@ -73,6 +74,18 @@ def test_each_run_has_its_coverage(duck: duckdb.DuckDBPyConnection) -> None:
         (2, 6, 5, 1, 0, 83),
         (3, 6, 4, 1, 1, 66),
         (4, 6, 3, 2, 1, 50),
+    ]
+
+
+def test_the_trend_names_what_each_run_lost(duck: duckdb.DuckDBPyConnection) -> None:
+    """Per run: the change of the coverage, and the account-regions that it lost, among them those of a refused account."""
+    query = next(recipe for recipe in recipes() if recipe.name == "coverage-trend").sql
+    columns = "run_id, coverage_percent, change, lost, regained"
+    assert duck.execute(f"SELECT {columns} FROM ({query}) ORDER BY run_id").fetchall() == [
+        (1, 100, None, None, None),
+        (2, 83, -17, 1, 0),
+        (3, 66, -17, 1, 0),
+        (4, 50, -16, 1, 0),
     ]
 
 
