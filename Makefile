@@ -21,7 +21,7 @@ PYTEST = $(BIN)/python -m pytest -n $$(expr $$(nproc) + 1) --maxprocesses 8 --di
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-deep lint bench lock tools clean
+.PHONY: help setup demo test test-deep lint bench templates lock tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,14 @@ lint: $(READY) ## check style, formatting, types and import contracts
 
 bench: $(READY) ## run the benchmarks: speed, memory, rows written, fault isolation
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# In a directory without a settings file, because the templates are those of the default settings.
+templates: $(READY) ## write the templates and modules in deploy/, which follow from the declared operations
+	@cd deploy/terraform && for part in all:organization member:member-role management:crawler reader:reader-role; do \
+		for file in cloudformation:../cloudformation/$${part#*:}.yaml terraform:$${part#*:}/main.tf; do \
+			$(abspath $(BIN))/kmsledger permissions --role $${part%:*} --format $${file%%:*} --output $${file#*:} || exit; \
+		done; \
+	done
 
 # In a separate environment, because the lock tool is not a locked dependency. --no-config: the lock contains
 # the releases of the public index, regardless of the configuration of this machine.

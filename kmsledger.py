@@ -53,6 +53,7 @@ SECTIONS = {
         "verify": LazyCommand("reports.evidence.cli", "verify", "Check that an evidence pack is intact."),
     },
     "Administer": {
+        "init": LazyCommand("crawler.init_cli", "init", "Write the first settings file."),
         "config": LazyCommand("models.cli", "config", "Check the settings file."),
         "permissions": LazyCommand("crawler.cli", "permissions", "Print the IAM policies that the crawler needs."),
         "db": LazyCommand("models.cli", "db", "Create, upgrade, check or copy the ledger's database."),

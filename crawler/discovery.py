@@ -85,6 +85,12 @@ OPERATIONS = (
     DESCRIBE_REGIONS,
 )
 
+
+def fallback_operations(regions: RegionSettings) -> set[Operation]:
+    """Return the operations that are called only where another one failed, or lacked a member as older endpoints do."""
+    return {LIST_ACCOUNTS_OF_UNIT, *({LIST_REGIONS} if regions.source == "ec2" else ())}
+
+
 ENABLED = frozenset({"ENABLED", "ENABLED_BY_DEFAULT", "ENABLING", "DISABLING", "opt-in-not-required", "opted-in"})
 """Opt-in statuses of regions to crawl; a region in transition may or may not respond."""
 ACTIVE = "ACTIVE"
@@ -146,11 +152,13 @@ async def discover(
         return Organization(_select(configured, settings), is_complete=False)
     gaps: list[tuple[Operation, str, AwsError]] = []
     reader = _Reader(client, provider, region, gaps)
+    operation = DESCRIBE_ORGANIZATION
     try:
         described = await reader.items(DESCRIBE_ORGANIZATION, _organization_ids)
+        operation = LIST_ACCOUNTS
         listed = await reader.items(LIST_ACCOUNTS, _listed_account)
     except AwsError as error:
-        raise _organization_error(error, identity) from error
+        raise _organization_error(operation, error, identity) from error
     organization_id, management, accounts = _members(described, listed, gaps)
     if not accounts:
         # Every organization has a management account; an empty list would mark all known accounts as left.
@@ -450,7 +458,7 @@ def _region_status(item: Mapping[str, Any]) -> tuple[str, str]:
     return item["RegionName"], item.get("RegionOptStatus") or item.get("OptInStatus") or "unknown"
 
 
-def _organization_error(error: AwsError, identity: Identity) -> UserError:
+def _organization_error(operation: Operation, error: AwsError, identity: Identity) -> UserError:
     if error.code == "AWSOrganizationsNotInUseException":
         return OrganizationError(
             f"account {identity.account_id} is not part of an organization: list the accounts in organization.accounts "
@@ -458,8 +466,9 @@ def _organization_error(error: AwsError, identity: Identity) -> UserError:
         )
     if error.cause in _DENIALS:
         return OrganizationError(
-            f"{identity.arn} may not read the organization ({error.cause.text}): run in the management account or a delegated "
-            "administrator, correct organization.reader_role, or attach the policy of `kmsledger permissions --role management`"
+            f"{identity.arn} may not read the organization ({operation.iam_action}: {error.cause.text}): run in the management "
+            "account or a delegated administrator, correct organization.reader_role, or attach the policy of `kmsledger "
+            "permissions --role management`"
         )
     return RequiredCallError("the organization cannot be read", error)
 

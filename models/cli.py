@@ -24,7 +24,7 @@ def check(context: click.Context, config_path: Path) -> None:
 
     errors = Collected()
     with errors:
-        settings = load(config_path)
+        settings = load(Path(config_path))  # a missing file is a problem here, even at the default path
         with errors:
             waivers = read_waivers(settings.rules.waivers)
         # models must not import crawler and reports; the root command passes the checks of what the settings refer to.

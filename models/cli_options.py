@@ -12,10 +12,15 @@ from typing import Any
 import click
 
 from models.memory_size import memory_size
+from models.settings_path import SETTINGS, DefaultSettingsPath
 from models.severities import SEVERITIES, THRESHOLDS
 
-SETTINGS = Path("kmsledger.yaml")
-"""The settings file, unless --config names another."""
+
+def _settings_path(context: click.Context, parameter: click.Parameter, value: Path) -> Path:
+    """Return the path of the settings file, which may be missing only if no option names it."""
+    source = context.get_parameter_source(parameter.name or "")
+    return DefaultSettingsPath(value) if source is click.core.ParameterSource.DEFAULT else value
+
 
 CONFIG = click.option(
     "--config",
@@ -23,6 +28,7 @@ CONFIG = click.option(
     type=click.Path(path_type=Path),
     default=SETTINGS,
     show_default=True,
+    callback=_settings_path,
     metavar="FILE",
     help="Settings file.",
 )

@@ -7,13 +7,17 @@ import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from crawler.cli import permissions
 from models import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 STATE = "/var/lib/kmsledger"
 SECRETS = {"KMSLEDGER_EXTERNAL_ID": "id-of-the-organization", "KMSLEDGER_MAIL_PASSWORD": "secret"}
+TEMPLATES = {"all": "organization", "member": "member-role", "management": "crawler", "reader": "reader-role"}
+"""Names of templates and modules by role."""
 
 
 @pytest.mark.parametrize("with_mail", [False, True])
@@ -53,3 +57,28 @@ def test_both_schedulers_run_the_same_command() -> None:
     assert f" {command} " in cron
     assert "SuccessExitStatus=1 3\n" in service
     assert " 0|1|3) ;;" in cron
+
+
+@pytest.mark.parametrize("role", TEMPLATES)
+@pytest.mark.parametrize(
+    ("output_format", "path"),
+    [("cloudformation", "cloudformation/{}.yaml"), ("terraform", "terraform/{}/main.tf")],
+)
+def test_templates_are_those_that_the_command_prints(
+    output_format: str, path: str, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Templates and modules follow from the declared operations; `make templates` writes them after a change."""
+    monkeypatch.chdir(tmp_path)  # where no settings file is
+    result = CliRunner().invoke(permissions, ["--format", output_format, "--role", role], catch_exceptions=False)
+    assert (DEPLOY / path.format(TEMPLATES[role])).read_text(encoding="utf-8") == result.stdout
+
+
+def test_every_template_is_checked() -> None:
+    """No template or module is left from an earlier version."""
+    files = {
+        file.relative_to(DEPLOY).as_posix()
+        for folder in ("cloudformation", "terraform")
+        for file in (DEPLOY / folder).rglob("*.*")
+    }
+    names = TEMPLATES.values()
+    assert files == {f"cloudformation/{name}.yaml" for name in names} | {f"terraform/{name}/main.tf" for name in names}

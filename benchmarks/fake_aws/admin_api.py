@@ -3,7 +3,9 @@
 GET  /_fake/counters   operations, errors, accidents, connections, requests per connection
 GET  /_fake/buckets    requests by quota bucket and ten-second window
 GET  /_fake/world      accounts, credentials, role, regions
+GET  /_fake/authorized calls that the enforced policies allowed and denied, as pairs of account and action
 POST /_fake/faults     sets faults: a JSON object with the fields of `Faults` that differ from the default
+POST /_fake/policies   enforces IAM policies (see `Authorization.from_json`); without a body, every caller may call everything
 POST /_fake/day        sets the day: {"day": 3}
 POST /_fake/reset      resets the counters
 """
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from benchmarks.fake_aws import aws_protocols
+from benchmarks.fake_aws.authorization import Authorization
 from benchmarks.fake_aws.faults import Faults
 
 if TYPE_CHECKING:  # a circular import
@@ -77,11 +80,16 @@ class AdminApi:
             return service.quotas.report()
         if command == "world":
             return self._world()
+        if command == "authorized":
+            return service.authorization.report() if service.authorization is not None else None
         if method != "POST":
             return None
         if command == "faults":
             service.set_faults(Faults.from_json(params))
             return service.state.faults.to_json()
+        if command == "policies":
+            service.authorization = Authorization.from_json(params) if params else None
+            return {}
         if command == "day":
             service.state.day = int(params["day"])
             return {"day": service.state.day}

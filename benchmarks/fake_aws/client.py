@@ -64,6 +64,17 @@ class AdminClient:
         """Replace the faults: `Faults`, or its fields that differ from the default. Without arguments: remove all faults."""
         self._request("POST", "faults", (faults or Faults(**fields)).to_json())
 
+    def enforce(self, identity: dict[str, Any] | None = None, **roles: dict[str, Any]) -> None:
+        """Enforce the policy of the crawler's identity, and `permissions` and `trust` of roles. Without arguments: none."""
+        self._request("POST", "policies", {"identity": identity, "roles": roles} if identity is not None else None)
+
+    def authorized(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        """Allowed and denied calls since policies were last set: account of the caller and action."""
+        report = self._request("GET", "authorized")
+        return {(account, action) for account, action in report["allowed"]}, {
+            (account, action) for account, action in report["denied"]
+        }
+
     def set_day(self, day: int) -> None:
         """Set the day of the simulated history."""
         self._request("POST", "day", {"day": day})

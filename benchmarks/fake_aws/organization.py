@@ -12,6 +12,8 @@ from benchmarks.fake_aws.entity_lifecycle import to_datetime
 from benchmarks.fake_aws.request_context import Call, Handler
 
 ROLE = re.compile(r"arn:aws:iam::(\d{12}):role/([\w+=,.@/-]+)")
+READER_ROLE = "OrganizationReader"
+"""A role of the management account that anyone there may assume."""
 MAX_SESSION_SECONDS = 43_200
 """The maximum of DurationSeconds; role chaining allows one hour."""
 MAX_CHAINED_SECONDS = 3600
@@ -46,7 +48,7 @@ def _assume_role(call: Call) -> dict[str, Any]:
         and account.state == "ACTIVE"
         and account.id not in (*state.faults.absent, *state.faults.suspended)
         and account.role != "missing"
-        and match[2] == parameters.role_name
+        and match[2] in {parameters.role_name, *({READER_ROLE} if account.index == 0 else ())}
         and expected in {None, params.get("ExternalId")}
         and call.session.account_id == state.world.management.id
         and not state.role_is_gone(account.id)

@@ -14,6 +14,7 @@ import orjson
 
 from benchmarks.fake_aws import aws_protocols, iam, kms, organization, recorded, storage, trails
 from benchmarks.fake_aws.admin_api import AdminApi, Connections
+from benchmarks.fake_aws.authorization import Authorization
 from benchmarks.fake_aws.aws_protocols import ApiError, api_error
 from benchmarks.fake_aws.faults import Accident, FaultInjector, Faults
 from benchmarks.fake_aws.identity import INVALID_TOKEN, Credential, Session, signature
@@ -56,6 +57,8 @@ class Service:
         self.operations: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self.accidents: Counter[str] = Counter()
+        self.authorization: Authorization | None = None
+        """The policies to enforce; None: every caller may call everything."""
         self._regions = frozenset({*world.parameters.regions, *world.parameters.opt_in, "us-east-1"})
         self._admin_api = AdminApi(self)
         self._injector = FaultInjector(self.state.faults)
@@ -101,7 +104,11 @@ class Service:
 
     def _handle(self, call: Call) -> Reply:
         call.check()
+        if self.authorization is not None:
+            self.authorization.check(call)
         result = self.handlers[call.operation](call)
+        if self.authorization is not None and not isinstance(result, bytes):
+            self.authorization.remember(call, result)
         body = result if isinstance(result, bytes) else aws_protocols.encode(call.service, call.name, result)
         return Reply(aws_protocols.head(200, aws_protocols.protocol(call.service), len(body)) + body)
 

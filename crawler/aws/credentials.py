@@ -98,6 +98,14 @@ class OwnCredentials:
         return await self.credentials()
 
 
+def configured_region(profile: str | None) -> str | None:
+    """Return the region of a profile or of the environment, if they name one."""
+    try:
+        return boto3.Session(profile_name=profile).region_name
+    except botocore.exceptions.BotoCoreError:
+        return None
+
+
 class RoleCredentials:
     """The session of a role in one account, assumed on first use and renewed before it expires."""
 

@@ -46,6 +46,7 @@ from models.settings.types import (
 )
 from models.settings.vendors import VendorSettings
 from models.settings.yaml_loader import KeyPath, Position, Problem, Source, key_text, quoted, read
+from models.settings_path import DefaultSettingsPath
 
 _HIDDEN = (("mail", "password"), ("role", "external_id"), ("webhooks", "url"), ("webhooks", "secret"), ("chat", "url"))
 _EXPECTED = {
@@ -314,7 +315,13 @@ class Settings(Group):
 
 
 def load(path: Path, env: Mapping[str, str] = os.environ) -> Settings:
-    """Load the settings file at `path`; `env` provides the values of `${NAME}`. Raises SettingsError with all problems."""
+    """Load the settings file at `path`; `env` provides the values of `${NAME}`. Raises SettingsError with all problems.
+
+    Without a file at the default path, which no option names, the settings are the defaults.
+    """
+    if isinstance(path, DefaultSettingsPath) and not path.exists():
+        path.report_missing()
+        return Settings.model_validate({}, context={"base": str(path.absolute().parent)})
     source = read(path, env)
     problems = list(source.problems)
     if source.values is not None:

@@ -186,7 +186,7 @@ def _text(path: Path, source: Source) -> str | None:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        cause, fix = "the file does not exist", "create it, or correct the path"
+        cause, fix = "the file does not exist", "create it (`kmsledger init`), or correct the path"
     except IsADirectoryError:
         cause, fix = "the path is a directory", "name a YAML file"
     except OSError as error:

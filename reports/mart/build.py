@@ -40,8 +40,9 @@ _SCHEMA = "internal"
 _STORAGE = "v1.0.0"
 """An old storage version, so that older DuckDB clients can open the file."""
 
-_MIN_MEMORY, _MAX_MEMORY = 300_000_000, 2_000_000_000
-"""Bytes for DuckDB, which spills to disk beyond; between them, a third of the size of the ledger."""
+_MIN_MEMORY, _MAX_MEMORY = 300_000_000, 2_500_000_000
+"""Bytes for DuckDB, which spills to disk beyond; between them, half the size of the ledger. Not everything can be spilled:
+a build that needs more is repeated with 80 % of the machine's memory."""
 
 _SMALL = 10_000_000
 """Bytes of a ledger up to which a mart is built by one thread and in memory: more threads and a checkpoint cost more than they
@@ -150,48 +151,39 @@ def mart_builder(
     inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties, schema_of)
     manifest = build_manifest.expected(engine_url, parties)
     with _errors_explained(mart_path):
-        duck = _open(draft_path, ledger_size)
+        memory = min(max(ledger_size // 2, _MIN_MEMORY), _MAX_MEMORY)
         try:
             try:
-                run, up_to_date = inputs.incremental(duck, manifest)
-                schema = True
-            except RebuildRequired as reason:
-                log.info("full rebuild of %s: %s", mart_path.name, reason)
-                duck.close()
-                duck = _open(draft_path, ledger_size)
-                run, schema = inputs.full(duck, small=ledger_size <= _SMALL)
-                up_to_date = {partial_refresh.ACCESS_PATHS.view}
-            event_selectors.create(duck)
-            create_tables(duck)
-            for extension in extensions:
-                extension.prepare(duck)
-            view_loader.create(duck, run, schema=schema, up_to_date=up_to_date)
-            for extension in extensions:
-                extension.create(duck, run)
-            yield DraftMart(duck, mart_path, run)
-            runs = moments(duck)
-            latest = resolve_as_of(runs).run_id == run
-            build_manifest.save(duck, replace(manifest, as_of=run, last_run=runs[-1].run_id, latest=latest))
-            _close(duck)
-            share(draft_path)
-            draft_path.replace(mart_path)
+                duck, run = inputs.draft(manifest, extensions, ledger_size, memory)
+            except duckdb.OutOfMemoryException:
+                log.warning(
+                    "%s needs more than %d MB of memory: it is built again, with more",
+                    mart_path.name,
+                    memory // 1_000_000,
+                )
+                duck, run = inputs.draft(manifest, extensions, ledger_size, None)
+            with duck:
+                yield DraftMart(duck, mart_path, run)
+                runs = moments(duck)
+                latest = resolve_as_of(runs).run_id == run
+                build_manifest.save(duck, replace(manifest, as_of=run, last_run=runs[-1].run_id, latest=latest))
+                _close(duck)
+                share(draft_path)
+                draft_path.replace(mart_path)
         finally:
-            duck.close()
             _remove(draft_path)
 
 
-def _open(draft_path: Path, ledger_size: int) -> duckdb.DuckDBPyConnection:
-    """A connection with limits for a ledger of some bytes, and no mart attached yet."""
+def _open(draft_path: Path, ledger_size: int, memory: int | None) -> duckdb.DuckDBPyConnection:
+    """A connection for a ledger of some bytes, with a limit in bytes or DuckDB's own limit, and no mart attached yet."""
     _remove(draft_path)
     duck = new_connection()
-    memory = min(max(ledger_size // 3, _MIN_MEMORY), _MAX_MEMORY)
     if ledger_size <= _SMALL:
         duck.execute("SET threads = 1")
     # DuckDB mistakes a program without a file of its own (a spawned process) for a notebook.
     duck.execute("SET enable_progress_bar = false")
-    duck.execute(
-        f"SET memory_limit = '{memory:d}B'"
-    )  # the default, a share of the machine's memory, depends on the machine
+    if memory is not None:  # the default, a share of the machine's memory, depends on the machine
+        duck.execute(f"SET memory_limit = '{memory:d}B'")
     duck.execute(f"SET temp_directory = {quoted(str(draft_path) + '.tmp')}")
     duck.execute("SET preserve_insertion_order = false")
     return duck
@@ -223,6 +215,33 @@ class _Inputs:
     as_of: int | str | None
     parties: list[tuple[str, tuple[str, ...]]]
     schema_of: Path | None
+
+    def draft(
+        self, manifest: Manifest, extensions: Sequence[Extension], ledger_size: int, memory: int | None
+    ) -> tuple[duckdb.DuckDBPyConnection, int]:
+        """A connection to a draft with everything but the results of rules, and the run for which its views answer."""
+        duck = _open(self.draft_path, ledger_size, memory)
+        try:
+            try:
+                run, up_to_date = self.incremental(duck, manifest)
+                schema = True
+            except RebuildRequired as reason:
+                log.info("full rebuild of %s: %s", self.mart_path.name, reason)
+                duck.close()
+                duck = _open(self.draft_path, ledger_size, memory)
+                run, schema = self.full(duck, small=ledger_size <= _SMALL)
+                up_to_date = {partial_refresh.ACCESS_PATHS.view}
+            event_selectors.create(duck)
+            create_tables(duck)
+            for extension in extensions:
+                extension.prepare(duck)
+            view_loader.create(duck, run, schema=schema, up_to_date=up_to_date)
+            for extension in extensions:
+                extension.create(duck, run)
+        except BaseException:
+            duck.close()
+            raise
+        return duck, run
 
     def full(self, duck: duckdb.DuckDBPyConnection, *, small: bool) -> tuple[int, bool]:
         """Load the whole ledger; returns the run for which the views answer, and whether there are views already."""

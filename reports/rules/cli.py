@@ -19,7 +19,6 @@ from models.cli_options import (
     LIMIT,
     MART,
     MEMORY_LIMIT,
-    SETTINGS,
     format_option,
     query_limits,
     timeout_option,
@@ -250,9 +249,9 @@ def new(*, rule_id: str, directory: Path) -> None:
 
 
 def _settings(config_path: Path) -> Settings:
-    from models.settings import Settings, load
+    from models.settings import load
 
-    return Settings() if config_path == SETTINGS and not config_path.exists() else load(config_path)
+    return load(config_path)
 
 
 def _in_force(settings: Settings, rule_id: str) -> Rule:

@@ -41,6 +41,9 @@ def test_every_command_runs(workspace: Workspace, command: str, monkeypatch: pyt
     for line in (*writers, command):
         program, *arguments = shlex.split(line)
         assert program == "kmsledger"
+        if arguments == ["init"]:  # writes a new file; the organization of a settings file is not known before
+            workspace.settings.unlink()
+            arguments.append("--offline")
         done = workspace.run(*arguments)
         assert done.returncode in {0, 1, 3}, done.stderr
         assert "Traceback" not in done.stderr

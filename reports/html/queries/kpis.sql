@@ -33,7 +33,13 @@ FROM
         SELECT count(*) AS aliases, count(*) FILTER (WHERE predefined) AS aliases_predefined FROM aliases
     ) AS l,
     (
-        SELECT count(*) AS grants, count(DISTINCT key_arn) AS granted_keys FROM grants
+        SELECT CAST(coalesce(sum(grants), 0) AS BIGINT) AS grants, count(*) AS granted_keys
+        FROM (
+            SELECT key_arn, count(*) AS grants FROM internal.key_grant AS g
+            WHERE internal.known(g.valid_from, g.valid_to, internal.view_run())
+            GROUP BY key_arn
+        )
+        SEMI JOIN keys USING (key_arn)
     ) AS g,
     (
         SELECT count(*) AS resources, count(*) FILTER (WHERE freshness = 'stale') AS resources_stale FROM resources

@@ -1,11 +1,15 @@
 -- The principals named in policies and grants, those outside the organization first; one row per principal and effect.
 WITH named AS (
-    SELECT party, party_name, principal_account, principal, principal_type, effect, count(*) AS key_count, min(since) AS since
+    SELECT party, party_name, principal_account, principal, principal_type, effect, CAST(sum(keys) AS BIGINT) AS key_count, min(since) AS since
     FROM (
-        -- Not count(DISTINCT key_arn): DuckDB would hold all of these rows, of which there can be millions, twice.
-        SELECT party, party_name, principal_account, principal, principal_type, effect, key_arn, min(since) AS since
-        FROM key_principals
-        GROUP BY ALL
+        -- Two statements of a policy can name the same principal.
+        SELECT DISTINCT policy_hash, account_id, party, party_name, principal_account, principal, principal_type, effect, keys, since
+        FROM internal.principal_uses
+        WHERE source = 'policy'
+        UNION ALL
+        SELECT policy_hash, account_id, party, party_name, principal_account, principal, principal_type, effect, keys, since
+        FROM internal.principal_uses
+        WHERE source = 'grant'
     )
     GROUP BY ALL
 ),
@@ -21,17 +25,44 @@ listed AS (
         key_count DESC, party_name, principal, principal_type
     LIMIT $limit
 ),
--- Their statements and grants, of which there can be millions; few differ in actions and conditions.
-stated AS (
-    SELECT n.position, p.key_arn, p.source, p.actions, p.condition_keys
-    FROM key_principals AS p
-    JOIN listed AS n ON n.principal = p.principal AND n.principal_type = p.principal_type
-        AND n.party IS NOT DISTINCT FROM p.party AND n.effect IS NOT DISTINCT FROM p.effect
+named_by_policy AS (
+    SELECT n.position, u.policy_hash, u.account_id, s.actions, s.condition_keys
+    FROM internal.principal_uses AS u
+    JOIN listed AS n ON n.principal = u.principal AND n.principal_type = u.principal_type
+        AND n.party IS NOT DISTINCT FROM u.party AND n.effect IS NOT DISTINCT FROM u.effect
+    JOIN internal.policy_statement AS s ON s.policy_hash = u.policy_hash AND s.statement_index = u.statement_index
+    WHERE u.source = 'policy'
 ),
+policy_key AS (
+    SELECT policy_hash, account_id, min(key_arn, 2 * $nested) AS key_arns
+    FROM internal.key_policy AS p
+    JOIN keys AS k USING (key_arn)
+    SEMI JOIN named_by_policy AS n ON n.policy_hash = p.policy_hash
+    WHERE internal.known(p.valid_from, p.valid_to, internal.view_run())
+    GROUP BY policy_hash, account_id
+),
+-- Their statements and grants, of which there can be millions; few differ in actions and conditions.
 different AS (
-    SELECT position, source, actions, condition_keys, min(key_arn, 2 * $nested) AS key_arns
-    FROM stated
-    GROUP BY position, source, actions, condition_keys
+    SELECT n.position, 'policy' AS source, n.actions, n.condition_keys, min(key_arn, 2 * $nested) AS key_arns
+    FROM named_by_policy AS n
+    JOIN (SELECT policy_hash, account_id, unnest(key_arns) AS key_arn FROM policy_key) AS k USING (policy_hash, account_id)
+    GROUP BY ALL
+    UNION ALL
+    SELECT position, 'grant', list_transform(CAST(CAST(operations AS JSON) AS VARCHAR[]), lambda operation: 'kms:' || operation),
+        json_keys(constraints), key_arns
+    FROM (
+        SELECT n.position, g.operations, g.constraints, min(g.key_arn, 2 * $nested) AS key_arns
+        FROM internal.key_grant AS g
+        JOIN listed AS n ON n.principal = coalesce(g.grantee_service_principal, g.grantee_principal) AND n.effect = 'Allow'
+        LEFT JOIN internal.principal_dim AS d ON d.principal = g.grantee_principal
+        JOIN keys AS k ON k.key_arn = g.key_arn
+        WHERE internal.known(g.valid_from, g.valid_to, internal.view_run())
+            AND n.principal_type = CASE WHEN g.grantee_service_principal IS NULL THEN coalesce(d.type, 'unknown') ELSE 'service' END
+            -- The principal of a grant can be of the key's own account, or not; nothing else depends on the key.
+            AND (n.party = 'own_account')
+                = (internal.party_of(n.principal_type, n.principal_account, NULL, k.account_id, NULL, false, false) = 'own_account')
+        GROUP BY n.position, g.operations, g.constraints
+    )
 ),
 merged AS (
     SELECT position,

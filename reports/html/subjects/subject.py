@@ -42,7 +42,7 @@ _DERIVED: Final = {
           CAST(NULL AS INTEGER) AS scopes, CAST(NULL AS INTEGER) AS calls, CAST(NULL AS INTEGER) AS gaps)
         FROM {_WHOLE}runs
         """,
-    "internal.run": f"SELECT run_id, started_at, finished_at, status FROM {CATALOG}.internal.run",
+    "internal.run": f"SELECT run_id, started_at, finished_at, status, organization_id FROM {CATALOG}.internal.run",
     "internal.rule_result": f"SELECT valid_from, valid_to FROM {CATALOG}.internal.rule_result",
     "internal.finding": f"FROM {CATALOG}.internal.finding SEMI JOIN {OWN}findings USING (rule_id, resource_arn)",
     "internal.named_keys": f"""
@@ -54,7 +54,29 @@ _DERIVED: Final = {
     "internal.access_paths": f"SELECT key_arn, access FROM {CATALOG}.internal.access_paths SEMI JOIN {OWN}keys USING (key_arn)",
     "internal.key_unknowns": f"FROM {CATALOG}.internal.key_unknowns SEMI JOIN {OWN}keys USING (key_arn)",
     "internal.pending_deletions": f"FROM {CATALOG}.internal.pending_deletions SEMI JOIN {OWN}keys USING (key_arn)",
+    **{
+        f"internal.{fact}": f"FROM {CATALOG}.internal.{fact} SEMI JOIN {OWN}keys USING (key_arn)"
+        for fact in ("key", "key_policy", "key_grant")
+    },
+    **{
+        f"internal.{part}": f"FROM {CATALOG}.internal.{part} SEMI JOIN {OWN_CATALOG}.internal.key_policy USING (policy_hash)"
+        for part in ("policy", "policy_principal", "policy_statement")
+    },
+    "internal.principal_dim": f"""
+        FROM {CATALOG}.internal.principal_dim
+        WHERE principal IN (SELECT grantee_principal FROM {OWN_CATALOG}.internal.key_grant)
+        """,
+    **{
+        f"internal.{names}": f"""
+        FROM {CATALOG}.internal.{names}
+        WHERE account_id IN (SELECT account FROM {OWN_CATALOG}.internal.policy_principal
+          UNION SELECT account FROM {OWN_CATALOG}.internal.principal_dim)
+        """
+        for names in ("account", "known_party")
+    },
 }
+_COMPUTED: Final = {"internal.principal_uses": "VIEW", "situations": "TABLE"}
+"""The views of the mart that are computed from the views and facts of the restricted catalog."""
 _STORED: Final = frozenset(
     {"internal.any_owner", "internal.subject_key", "owners", "coverage", "findings", "situation_findings"}
 )
@@ -86,8 +108,9 @@ class Subject:
             qualified = f"{OWN_CATALOG}.{name}" if "." in name else OWN + name
             connection.execute(f"CREATE {'TABLE' if name in _STORED else 'VIEW'} {qualified} AS {select}")
         connection.execute(f"USE {OWN_CATALOG}")
-        situations = next(view.select for view in view_loader.views() if view.name == "situations")
-        connection.execute(f"CREATE TABLE situations AS {view_loader.fixed(situations, run_id)}")
+        for view in view_loader.views():
+            if kind := _COMPUTED.get(view.qualified):
+                connection.execute(f"CREATE {kind} {view.qualified} AS {view_loader.fixed(view.select, run_id)}")
 
     def limited(self, sql: str) -> str:
         """A query of the mart's public views, limited to the subject, for a user of the mart."""

@@ -1,5 +1,6 @@
 """The example settings file, and the command that checks a settings file."""
 
+import re
 import typing
 from pathlib import Path
 from types import NoneType
@@ -10,10 +11,11 @@ import yaml
 from click.testing import CliRunner
 from pydantic import BaseModel
 
-from models.cli import config
+from models.cli import config, db
 from models.settings import (
     MailSettings,
     Settings,
+    SettingsError,
     load,
 )
 from models.settings.rules import Threshold
@@ -50,10 +52,34 @@ def test_every_group_is_frozen_and_closed() -> None:
         assert group.model_config.get("extra") == "forbid"
 
 
-def test_the_example_is_valid_and_has_the_defaults(tmp_path: Path) -> None:
-    """The defaults in config.example.yaml are the defaults of the program."""
+def uncommented() -> str:
+    """The example with all groups that have no default."""
+    text = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+    for name in ("known_external_parties", "owners", "mail", "webhooks", "chat"):
+        before, start, rest = text.partition(f"\n# {name}:\n")
+        assert start, name
+        group, _, after = rest.partition("\n# -----")
+        text = f"{before}\n{name}:\n{re.sub(r'^# ', '', group, flags=re.MULTILINE)}\n# -----{after}"
+    return text
+
+
+def test_the_example_passes_the_check_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copied without a change and without environment variables, the example is valid, and its values are the defaults."""
+    for name in EXAMPLE_ENV:
+        monkeypatch.delenv(name, raising=False)
     copy = tmp_path / "kmsledger.yaml"
     copy.write_bytes((ROOT / "config.example.yaml").read_bytes())
+    result = CliRunner().invoke(config, ["check", "--config", str(copy)])
+    assert (result.exit_code, result.stderr) == (0, "")
+    empty = tmp_path / "empty.yaml"
+    empty.write_text("{}")
+    assert load(copy, {}) == load(empty, {})
+
+
+def test_the_example_is_valid_and_has_the_defaults(tmp_path: Path) -> None:
+    """With all groups uncommented, the defaults in config.example.yaml are the defaults of the program."""
+    copy = tmp_path / "kmsledger.yaml"
+    copy.write_text(uncommented(), encoding="utf-8")
     empty = tmp_path / "empty.yaml"
     empty.write_text(f"{{{MAIL}}}}}")
     made, plain = load(copy, EXAMPLE_ENV), load(empty, {})
@@ -74,7 +100,7 @@ def test_the_example_is_valid_and_has_the_defaults(tmp_path: Path) -> None:
 
 def test_the_example_documents_every_setting() -> None:
     """config.example.yaml has every setting, with a comment."""
-    text = (ROOT / "config.example.yaml").read_text(encoding="utf-8")
+    text = uncommented()
     lines = text.splitlines()
     node = yaml.compose(text, Loader=yaml.BaseLoader)
     missing = []
@@ -86,7 +112,7 @@ def test_the_example_documents_every_setting() -> None:
                 missing.append(path + name)
                 continue
             key, value = written[name]
-            above = [line.strip() for line in lines[: key.start_mark.line]]
+            above = [line.strip() for line in lines[: key.start_mark.line] if line.strip()]
             pair = {"password", *(("accounts", "ous", "tags", "names") if ".exclude." in path else ())}
             if name not in pair and not above[-1].startswith("#"):
                 missing.append(f"{path}{name}: a comment")
@@ -140,3 +166,35 @@ def test_severities_are_the_same_everywhere() -> None:
     """Settings, profiles, commands and reports use the same severities in the same order."""
     assert typing.get_args(Threshold) == THRESHOLDS
     assert typing.get_args(Severity) == SEVERITIES
+
+
+def test_without_a_settings_file_the_defaults_apply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command that needs settings uses the defaults in the current directory, and says on standard error where it looked."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(db, ["upgrade"])
+    assert result.exit_code == 0, result.output
+    assert f"no settings file {tmp_path}/kmsledger.yaml: using the defaults" in result.stderr
+    assert (tmp_path / "kmsledger.db").exists()
+    assert result.stdout.startswith("sqlite:///")
+
+
+@pytest.mark.parametrize("arguments", [("check",), ("check", "--config", "kmsledger.yaml")])
+def test_the_check_of_a_missing_file_fails(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`config check` checks a file, so a missing one is a problem, which `kmsledger init` fixes."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(config, arguments)
+    assert result.exit_code == 2
+    assert result.stderr.splitlines() == [
+        "kmsledger.yaml: the file does not exist: create it (`kmsledger init`), or correct the path",
+        "1 problem",
+    ]
+
+
+def test_a_missing_file_that_was_named_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --config the file must exist, even if its name is the default."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(db, ["upgrade", "--config", "kmsledger.yaml"])
+    assert isinstance(result.exception, SettingsError)
+    assert not list(tmp_path.iterdir())

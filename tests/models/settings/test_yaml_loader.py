@@ -191,7 +191,7 @@ def test_a_malformed_file_is_one_located_problem(read: Writer, text: str, expect
 def test_unreadable_files_are_problems(tmp_path: Path) -> None:
     """A missing file, a directory and an unreadable path are problems of the whole file."""
     for path, found in (
-        (tmp_path / "none.yaml", "the file does not exist: create it, or correct the path"),
+        (tmp_path / "none.yaml", "the file does not exist: create it (`kmsledger init`), or correct the path"),
         (tmp_path, "the path is a directory: name a YAML file"),
         (tmp_path / ("a" * 300), "the file cannot be read (File name too long): correct the path or the permissions"),
         (Path("a\0b"), "the path contains a NUL character: correct the path"),

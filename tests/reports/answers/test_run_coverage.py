@@ -79,7 +79,7 @@ def test_each_run_has_its_coverage(duck: duckdb.DuckDBPyConnection) -> None:
 
 def test_the_trend_names_what_each_run_lost(duck: duckdb.DuckDBPyConnection) -> None:
     """Per run: the change of the coverage, and the account-regions that it lost, among them those of a refused account."""
-    query = next(recipe for recipe in recipes() if recipe.name == "coverage-trend").sql
+    query = next(recipe for recipe in recipes() if recipe.name == "coverage-trend").query
     columns = "run_id, coverage_percent, change, lost, regained"
     assert duck.execute(f"SELECT {columns} FROM ({query}) ORDER BY run_id").fetchall() == [
         (1, 100, None, None, None),

@@ -15,6 +15,7 @@ from models.settings import Settings
 from models.store.engine import connect as store
 from models.store.engine import upgrade
 from models.tables import KeyMetadata, Run
+from reports.mart import build as mart_build
 from reports.mart.build import build
 from reports.mart.connection import connect
 from reports.mart.errors import MartError
@@ -198,6 +199,20 @@ def test_errors_are_one_line_and_keep_the_old_mart(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
     assert path.read_bytes() == before
     assert sorted(file.suffix for file in tmp_path.iterdir() if "mart" in file.name) == [".duckdb"]
+
+
+def test_a_build_that_needs_more_memory_is_repeated(
+    sample_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """DuckDB cannot spill everything: a build that needs more is repeated with more, and the log says so."""
+    path = tmp_path / "mart.duckdb"
+    settings = sample_settings.model_copy(update={"report": sample_settings.report.model_copy(update={"mart": path})})
+    with monkeypatch.context() as limited:
+        limited.setattr(mart_build, "_MIN_MEMORY", 3_000_000)
+        build(sample_settings.database, path, settings)
+    assert "mart.duckdb needs more than 3 MB of memory: it is built again, with more" in caplog.text
+    build(sample_settings.database, tmp_path / "other.duckdb", settings)
+    assert everything(path) == everything(tmp_path / "other.duckdb")
 
 
 def test_a_missing_or_invalid_mart_names_the_fix(tmp_path: Path) -> None:

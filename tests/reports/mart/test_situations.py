@@ -18,6 +18,7 @@ from reports.rules.loader import load_rules
 from tests.hypothesis_profiles import examples
 from tests.reports.answers.random_runs import RandomRuns
 from tests.reports.ledger_builder import settings_of
+from tests.reports.principal_counts import different_counts
 from tests.reports.situation_organization import SHOP, broken_rules
 
 
@@ -111,7 +112,7 @@ def test_the_view_names_rules_that_exist() -> None:
 @settings(max_examples=examples(fast=2, deep=8))
 @given(seed=st.integers(0, 2**32), runs=st.integers(1, 4))
 def test_random_organizations(tmp_path_factory: pytest.TempPathFactory, seed: int, runs: int) -> None:
-    """The same holds for random keys, states, grants, policies, gaps and unread regions."""
+    """The same holds for random keys, states, grants, policies, gaps and unread regions; principals are counted right."""
     folder = tmp_path_factory.mktemp("situations")
     random_runs = RandomRuns(f"sqlite:///{folder / 'ledger.db'}", seed)
     configured = settings_of(
@@ -130,3 +131,4 @@ def test_random_organizations(tmp_path_factory: pytest.TempPathFactory, seed: in
     refresh(configured)
     with connect(configured.report.mart) as mart:
         assert broken_rules(mart) == []
+        assert different_counts(mart) == []

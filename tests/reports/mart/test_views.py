@@ -34,6 +34,8 @@ CONTRACT = {
     "resources has_resource conditions since",
     "key_principals": "key_arn account_id region source source_id effect principal principal_type principal_account party "
     "party_name actions condition_keys since",
+    "internal.principal_uses": "policy_hash account_id source statement_index effect principal principal_type "
+    "principal_account party party_name keys since",
     "grants": "key_arn account_id account_name region grant_id name grantee grantee_principal "
     "grantee_service_principal retiring_principal retiring_service_principal issuing_account operations "
     "for_service constraints created_at since",

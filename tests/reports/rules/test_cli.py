@@ -51,12 +51,12 @@ def test_a_rule_runs_on_demand(sample_mart: Path) -> None:
     assert done.exit_code == 0, done.output
     assert {row["status"] for row in csv.DictReader(io.StringIO(done.stdout))} == {"pass"}
     shop = run("run", "key-rotation", "--mart", sample_mart, "--account", "Shop", "--format", "json")
-    assert {row["account_id"] for row in json.loads(shop.output)} == {SHOP}
+    assert {row["account_id"] for row in json.loads(shop.stdout)} == {SHOP}
 
 
 def test_all_rules_of_a_control_run(sample_mart: Path) -> None:
     """The rows of `--framework` name their rule; a rule and a framework exclude each other."""
-    mapped = json.loads(run("list", "--framework", "FOUNDATIONAL security", "--format", "json").output)["rules"]
+    mapped = json.loads(run("list", "--framework", "FOUNDATIONAL security", "--format", "json").stdout)["rules"]
     done = run("run", "--framework", "FOUNDATIONAL security", "--mart", sample_mart, "--format", "csv")
     assert done.exit_code == 0, done.output
     found = {row["rule_id"] for row in csv.DictReader(io.StringIO(done.stdout))}
@@ -94,11 +94,11 @@ def test_list_filters_rules() -> None:
     assert "key-rotation" in table.output
     assert "secret-customer-managed-key" not in table.output
     listed = json.loads(
-        run("list", "--framework", "CIS AWS Foundations Benchmark 3.0.0 - 3.6", "--format", "json").output
+        run("list", "--framework", "CIS AWS Foundations Benchmark 3.0.0 - 3.6", "--format", "json").stdout
     )
     assert listed["format"] == "kmsledger.rules/1"
     assert [rule["id"] for rule in listed["rules"]] == ["key-rotation"]
-    output = run("list", "--severity", "high", "--format", "csv").output
+    output = run("list", "--severity", "high", "--format", "csv").stdout
     rows = list(csv.DictReader(io.StringIO(output)))
     assert {row["severity"] for row in rows} == {"critical", "high"}
     assert all(row["id"] and row["title"] and row["source"] for row in rows)
@@ -113,7 +113,7 @@ def test_show_prints_every_field_of_a_rule(tmp_path: Path) -> None:
     for part in ("why:", "fix:", "console:", "cli:", "terraform:"):
         assert part in shown
     assert "PCI DSS 4.0.1 - 3.7.4" in run("show", "key-rotation").output
-    rule = json.loads(run("show", "secret-unused", "--format", "json").output)["rule"]
+    rule = json.loads(run("show", "secret-unused", "--format", "json").stdout)["rule"]
     assert {"name": "days", "value": "30", "default": "90"}.items() <= rule["parameters"][0].items()
     missing = run("show", "no-rule")
     assert missing.exit_code == 2
