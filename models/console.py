@@ -8,11 +8,12 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any
-
-import click
+from typing import TYPE_CHECKING, Any
 
 from models.safe_text import printable_lines
+
+if TYPE_CHECKING:
+    import click
 
 
 class _Output:
@@ -74,8 +75,11 @@ def _write(text: str, message: str, level: str, *, error: bool, **more: str) -> 
     line = printable_lines(text)
     if _OUTPUT.as_json:
         line = json_line(dt.datetime.now(dt.UTC).timestamp(), level, "kmsledger", message, **more)
+    stream = sys.stderr if error else sys.stdout
     try:
-        click.echo(line, err=error)
+        if stream is not None:
+            stream.write(f"{line}\n")
+            stream.flush()
     except BrokenPipeError:
         raise
     except OSError:
@@ -100,4 +104,4 @@ def show_usage_error(error: click.ClickException, text: str) -> None:
         complain(error.format_message())
     else:
         with suppress(OSError):
-            click.echo(printable_lines(text), err=True, nl=False)
+            sys.stderr.write(printable_lines(text))
