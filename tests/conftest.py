@@ -36,6 +36,9 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 ENGINES = ("sqlite", "postgresql")
 SLOWEST_FILES = (
+    "end_to_end/test_killed_nights.py",
+    "end_to_end/test_thirty_nights.py",
+    "end_to_end/test_stages.py",
     "chaos/test_chaos.py",
     "end_to_end/test_same_answers.py",
     "reports/mart/test_incremental.py",
