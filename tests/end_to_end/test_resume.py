@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,6 +81,10 @@ def undisturbed(install: Install, tmp_path_factory: pytest.TempPathFactory) -> I
 def copy_of_crawled(undisturbed: Installation, directory: Path) -> Installation:
     """An installation whose nightly run ended after the crawl."""
     shutil.copytree(undisturbed.directory.parent / "crawled", directory)
+    # The lock of the run that was copied, whose process is this one; that of a dead process is replaced.
+    with contextlib.closing(sqlite3.connect(directory / "ledger.db")) as connection:
+        connection.execute("DELETE FROM crawl_lock")
+        connection.commit()
     return Installation(undisturbed.mail, directory, directory / undisturbed.settings.name, undisturbed.environment)
 
 

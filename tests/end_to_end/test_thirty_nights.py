@@ -273,7 +273,7 @@ def _accounts(nights: Nights) -> None:
 def _throttling(nights: Nights) -> None:
     first = nights.account(FIRST)
     nights.begin(Faults(seed=3, throttle=0.2, error=0.05, reset=0.02))
-    nights.check("a storm that retries survive", [BY_TRUTH], [nights.run()], Conditions(), "no gap")
+    nights.check("a storm that retries survive", [BY_TRUTH], [nights.run()], Conditions(), "no further gap")
     listings = tuple(f"kms:{name}" for name in ("ListKeys",))
     nights.begin(Faults(throttle=1.0, accounts=(first,), only=listings))
     unread = frozenset((first, region) for region in REGIONS)
