@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,12 +14,16 @@ from models import cli_main
 from models.cli_groups import LazyCommand, LazyGroup
 from models.cli_main import interruptible
 from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE
+from models.cli_settings import configured
+from models.console import say
 from models.errors import Collected
 from models.settings_path import SETTINGS
+from models.stages import stage
 from reports.answers.questions import questions
 
 if TYPE_CHECKING:
     from crawler.writer import CrawlResult
+    from models.call_counters import OperationCounters
     from models.diagnosis import Check
     from models.settings import Settings
     from models.settings.rules import Threshold
@@ -157,7 +162,7 @@ def crawl(
     Findings affect the exit code only with --fail-on; gaps (3) take precedence. Gaps that coverage.max_consecutive_gaps tolerates
     are no gaps, and a coverage below --min-coverage is a failure (4).
     """
-    settings = _settings(config_path, log_format).with_min_coverage(min_coverage)
+    settings = configured(config_path, log_format).with_min_coverage(min_coverage)
     if executor is not None:
         settings = settings.with_executor(executor)
     if resume and (accounts or regions):
@@ -165,11 +170,13 @@ def crawl(
             "--resume finishes the last run with its own accounts and regions: omit --account and --region"
         )
     _check(settings)
-    result = _crawl(context, settings, resume=resume, accounts=accounts, regions=regions)
-    _refresh(context, settings, result.run_id)
+    from models.store import crawl_lock
     from reports.pipeline import FINDINGS, coverage_exit, failing
 
-    code = coverage_exit(settings)
+    result = _crawl(context, settings, resume=resume, accounts=accounts, regions=regions)
+    with crawl_lock.kept(settings.database, result.run_id), _results(context, settings, result.run_id):
+        _refresh(context, settings, result.run_id)
+        code = coverage_exit(settings)
     if fail_on is not None and not code:
         code = FINDINGS if failing(settings, fail_on) else code
     context.exit(code)
@@ -195,28 +202,30 @@ def nightly(
 
     The exit code is 1 for findings of severity rules.fail_on (or --fail-on) and higher; gaps (3) take precedence. Gaps that
     coverage.max_consecutive_gaps tolerates are no gaps, and a coverage below --min-coverage is a failure (4), which is reported.
+    A failed stage, and a run that exceeds nightly.deadline, is reported to the recipients of the report.
     """
-    settings = _settings(config_path, log_format).with_fail_on(fail_on).with_min_coverage(min_coverage)
+    settings = configured(config_path, log_format).with_fail_on(fail_on).with_min_coverage(min_coverage)
     _check(settings)
-    result = _crawl(context, settings, resume=resume)
-    _refresh(context, settings, result.run_id)
+    from models.interruption import deadline
+    from models.store import crawl_lock
+    from reports.metrics import measured
+    from reports.notify.failure_notice import reported
     from reports.pipeline import publish
 
-    with interruptible(
-        f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger nightly --resume` writes the "
-        "reports and delivers them to recipients who have not received them"
-    ):
-        code = publish(settings, result.run_id)
-    context.exit(code)
-
-
-def _settings(config_path: Path, log_format: str | None) -> Settings:
-    from models.logging_setup import set_up
-    from models.settings import load
-
-    settings = load(config_path)
-    set_up(settings.log.level, log_format or settings.log.format)
-    return settings
+    limit = settings.nightly.deadline
+    with measured(settings) as outcome, reported(settings), deadline(limit, "nightly.deadline"):
+        result = _crawl(context, settings.for_nightly_run(), resume=resume, operations=outcome.operations)
+        with (
+            crawl_lock.kept(settings.database, result.run_id),
+            _results(context, settings, result.run_id, wait=limit),
+        ):
+            _refresh(context, settings, result.run_id)
+            with interruptible(
+                f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger nightly --resume` "
+                "writes the reports and delivers them to recipients who have not received them"
+            ):
+                outcome.exit_code = publish(settings, result.run_id)
+    context.exit(outcome.exit_code)
 
 
 def _check(settings: Settings) -> None:
@@ -250,6 +259,7 @@ def _crawl(
     resume: bool,
     accounts: tuple[str, ...] = (),
     regions: tuple[str, ...] = (),
+    operations: OperationCounters | None = None,
 ) -> CrawlResult:
     from importlib.metadata import version
 
@@ -259,18 +269,32 @@ def _crawl(
     from crawler.selection import Selection, limits_of
 
     command = f"kmsledger {context.info_name} --resume"
-    with interruptible(f"crawl interrupted; what was saved is kept: `{command}` finishes the run"):
+    with interruptible(f"crawl interrupted; what was saved is kept: `{command}` finishes the run"), stage("crawl"):
+        progress = Progress()
+        progress.operations = {} if operations is None else operations
         selection = Selection(accounts, regions)
-        result = run(settings, version("kmsledger"), Progress(), resume=resume, selection=selection)
-    click.echo(
+        result = run(settings, version("kmsledger"), progress, resume=resume, selection=selection, keep_lock=True)
+    say(
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
         f"{result.calls} calls, {result.gaps} gaps"
     )
     if limits := limits_of(settings, result.run_id):
-        click.echo(f"{limits}: everything else is as earlier runs read it")
+        say(f"{limits}: everything else is as earlier runs read it")
     if unread := unread_accounts(settings, result.run_id):
-        click.echo(unread)
+        say(unread)
     return result
+
+
+@contextmanager
+def _results(context: click.Context, settings: Settings, run_id: int, *, wait: float = 3600) -> Iterator[None]:
+    """Hold the lock for computing results; waits for a `kmsledger mart` that runs already."""
+    from models.store import crawl_lock
+
+    command = f"kmsledger {context.info_name} --resume"
+    with ExitStack() as stack:
+        with interruptible(f"interrupted; the crawl of run {run_id} is complete: `{command}` finishes the run"):
+            stack.enter_context(crawl_lock.results(settings.database, wait=wait))
+        yield
 
 
 def _refresh(context: click.Context, settings: Settings, run_id: int) -> None:
@@ -282,12 +306,12 @@ def _refresh(context: click.Context, settings: Settings, run_id: int) -> None:
         "finishes the run"
     ):
         refresh(settings, run_id)
-    click.echo(f"mart: {settings.report.mart}")
+    say(f"mart: {settings.report.mart}")
     from reports.html.findings_summary import findings_summary
 
     config_path = context.params["config_path"]
     for line in findings_summary(settings, None if config_path == SETTINGS else config_path):
-        click.echo(line)
+        say(line)
 
 
 def main() -> None:

@@ -36,6 +36,8 @@ from crawler.services.key_last_usage import LastUsePoller
 from crawler.spec import GLOBAL, WHOLE_SCOPE, Scope
 from crawler.worker import ScopeTask, Worker, WorkerConfig, failed_scope, relaxed_gc
 from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage, CrawlResult, Finished, Packed, ScopeWriter
+from models import console
+from models.call_counters import merge
 from models.errors import UserError
 from models.settings import Settings
 from models.store import crawl_lock
@@ -56,21 +58,26 @@ def crawl(
     *,
     resume: bool = False,
     selection: Selection = EVERYTHING,
+    keep_lock: bool = False,
 ) -> CrawlResult:
     """Crawl the organization, or the selected accounts and regions, into the database. Saved scopes are kept whatever happens.
 
     With ``resume``, finish the last run: only its missing scopes are crawled, and nothing if its crawl has ended. A run that was
-    limited to a selection stays limited to it.
+    limited to a selection stays limited to it. With ``keep_lock``, the crawl lock is still held when this returns, for the
+    caller's :func:`models.store.crawl_lock.kept`.
     """
     engine = connect(settings.database)
     try:
         upgrade(engine)
-        if resume and (result := writer.ended(engine)) is not None:
+        if resume and (result := writer.ended(engine, lock=keep_lock)) is not None:
+            console.set_run(result.run_id)
             return result
         run_id = writer.resume(engine) if resume else writer.start(engine, version, **selection.columns())
-        discarded = False
+        console.set_run(run_id)
+        done = discarded = False
         try:
-            return _crawl(engine, settings, run_id, progress)
+            result = _crawl(engine, settings, run_id, progress)
+            done = True
         except SelectionError:
             discarded = not resume
             raise
@@ -85,9 +92,11 @@ def crawl(
             _close(engine, run_id, RunStatus.INTERRUPTED, "interrupted")
             raise
         finally:
-            _release(engine, run_id)
+            if not (done and keep_lock):
+                _release(engine, run_id)
             if discarded:
                 writer.discard(engine, run_id)
+        return result
     finally:
         engine.dispose()
 
@@ -189,10 +198,7 @@ class _Crawl:
             self._poll_last_use(sorted(self.saved_scopes))
             self.progress.accounts = len(crawled)
             calls_by_scope = last_calls(self.engine, self.run_id)
-            log_level, log_format = settings.log.level, settings.log.format
-            with create_scheduler(
-                worker, len(crawled), calls_by_scope, log_level=log_level, log_format=log_format
-            ) as scheduler:
+            with create_scheduler(worker, len(crawled), calls_by_scope, log_level=settings.log.level) as scheduler:
                 largest: dict[str, int] = {}
                 for (account_id, _), calls in calls_by_scope.items():
                     largest[account_id] = max(calls, largest.get(account_id, 0))
@@ -209,11 +215,12 @@ class _Crawl:
             self.progress.waiting_for = lambda: "waiting until everything is saved"
             await asyncio.to_thread(self.scope_writer.drain)
             self.progress.waiting_for = self._last_use.describe
-            await self._last_use.finish()
+            await self._last_use.finish(self.deadline - self.loop.time())
         finally:
             if self._last_use is not None:
                 await self._last_use.close()
             self.other_calls = self.progress.calls - self.progress.scope_calls
+            merge(self.progress.operations, worker.client.take_operations())
             worker.client.close()
 
     async def _limit(
@@ -310,6 +317,8 @@ class _Crawl:
         assert finished.coverage is not None  # noqa: S101 - a crawled scope always has coverage
         if scheduler.executor is not None:
             self.progress.remote_calls += finished.coverage.calls
+        if isinstance(finished, Packed):
+            merge(self.progress.operations, finished.operations)
         self.progress.scope_calls += finished.coverage.calls
         self.progress.scopes_done += 1
         self.progress.gaps += finished.coverage.gaps

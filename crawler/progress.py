@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Self
 
+from models import console
+from models.call_counters import OperationCounters
+
 INTERVAL = 10.0
 """Seconds between log lines."""
 
@@ -31,10 +34,12 @@ class Progress:
         """Calls of finished scopes."""
         self.remote_calls = 0
         """Calls reported by other processes so far."""
+        self.operations: OperationCounters = {}
+        """The calls by operation, complete when the crawl has ended."""
         self.client: Any = None
         self.waiting_for: Callable[[], str] | None = None
         """What the crawl waits for after its scopes, as a clause; it takes the place of the estimated time left."""
-        self._live = sys.stderr.isatty() if live is None else live
+        self._live = sys.stderr.isatty() and console.log_format() == "text" if live is None else live
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
         self._started = time.monotonic()

@@ -9,12 +9,13 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import Enum, auto
 from typing import Self
 
 from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
+from models.call_counters import OperationCounters
 from models.errors import UserError
 from models.store import crawl_lock
 from models.store.engine import translate_errors
@@ -44,6 +45,7 @@ class NothingToResumeError(UserError):
     """There is no unfinished run."""
 
     exit_code = 2
+    is_reported = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Packed:
 
     coverage: Coverage
     data: bytes
+    operations: OperationCounters = field(default_factory=dict)
+    """The calls of the process since it sent the last scope; those of several scopes at a time are mixed."""
 
     def unpack(self) -> Finished:
         """Return the unpacked scope."""
@@ -84,13 +88,14 @@ class Packed:
         return finished
 
 
-def pack(finished: Finished) -> Packed:
+def pack(finished: Finished, operations: OperationCounters | None = None) -> Packed:
     """Pickle and compress a scope for the process that saves it; the scope must have coverage.
 
     Hundreds of scopes may queue while a very large one is saved.
     """
     assert finished.coverage is not None  # noqa: S101 - facts outside any scope are never sent
-    return Packed(finished.coverage, zlib.compress(pickle.dumps(finished, pickle.HIGHEST_PROTOCOL), 1))
+    data = zlib.compress(pickle.dumps(finished, pickle.HIGHEST_PROTOCOL), 1)
+    return Packed(finished.coverage, data, operations or {})
 
 
 def start(engine: Engine, version: str, **limits: str | None) -> int:
@@ -105,13 +110,18 @@ def start(engine: Engine, version: str, **limits: str | None) -> int:
     return run_id
 
 
-def ended(engine: Engine) -> CrawlResult | None:
-    """Return the result of the last run if its crawl has ended, so that only later stages can be missing."""
+def ended(engine: Engine, *, lock: bool = False) -> CrawlResult | None:
+    """Return the result of the last run if its crawl has ended, so that only later stages can be missing.
+
+    With ``lock``, acquire the crawl lock for them; raises an error while another process holds it.
+    """
     columns = [Run.__table__.c[name] for name in CrawlResult.__dataclass_fields__]
-    with translate_errors(engine), engine.connect() as connection:
+    with translate_errors(engine), engine.begin() as connection:
         last = connection.execute(select(*columns).order_by(Run.run_id.desc()).limit(1)).mappings().first()
-    if last is None or last["status"] not in {RunStatus.COMPLETE, RunStatus.PARTIAL}:
-        return None
+        if last is None or last["status"] not in {RunStatus.COMPLETE, RunStatus.PARTIAL}:
+            return None
+        if lock:
+            crawl_lock.acquire(connection, last["run_id"])
     return CrawlResult(**{**last, "status": RunStatus(last["status"])})
 
 

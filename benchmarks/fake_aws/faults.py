@@ -62,6 +62,10 @@ class Faults:
     """The lifetime of role sessions, regardless of the requested one."""
     role_gone_after: Mapping[str, int] = field(default_factory=dict)
     """By account: the role is deleted after this number of calls."""
+    absent: tuple[str, ...] = ()
+    """Accounts that are not in the organization: they have not joined yet, or have left."""
+    suspended: tuple[str, ...] = ()
+    """Accounts that are suspended."""
     denials: tuple[Denial, ...] = ()
     quota_factor: float = 0.0
     """A factor for the enforced quotas; 0: no quotas."""
@@ -96,8 +100,8 @@ class Faults:
             raise ValueError(f"no such faults: {', '.join(sorted(unknown))}")
         arguments = dict(values)
         arguments["denials"] = tuple(Denial(**each) for each in arguments.get("denials", ()))
-        arguments["only"] = tuple(arguments.get("only", ()))
-        arguments["accounts"] = tuple(arguments.get("accounts", ()))
+        for name in ("only", "accounts", "absent", "suspended"):
+            arguments[name] = tuple(arguments.get(name, ()))
         return cls(**arguments)
 
 

@@ -76,7 +76,7 @@ class ScopeCoverage(Base):
 
 
 class CrawlLock(Base):
-    """The crawl that writes to this database: at most one row."""
+    """The processes that write to this database: at most one for each ``models.store.crawl_lock.Lock``."""
 
     lock_id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
     run_id: Mapped[int] = mapped_column(ForeignKey("run.run_id"))

@@ -32,7 +32,8 @@ SELECT r.complete, c.complete, c.total, CASE WHEN c.total > 0 THEN c.complete * 
 FROM latest AS r
 CROSS JOIN summed AS c
 CROSS JOIN (
-  SELECT count(*) AS n, max(i.consecutive_runs) AS runs FROM incomplete_account_regions AS i, latest AS r
+  SELECT count(*) AS n, CASE WHEN count(*) = count(i.consecutive_runs) THEN max(i.consecutive_runs) END AS runs
+  FROM incomplete_account_regions AS i, latest AS r
   WHERE NOT r.limited OR $everything OR i.read_run_id = r.run_id
 ) AS i
 """
@@ -55,7 +56,7 @@ def check_coverage(
 
     It has failed if less than ``min_percent`` of its account-regions were read completely, or if none was in scope, unless the
     minimum is 0. Otherwise it is done if no account-region has had gaps for more than ``max_consecutive_gaps`` runs in a row, and
-    partial if one has.
+    partial if one has, or if it is unknown since when one has had gaps.
     """
     row = duck.execute(_QUERY, {"everything": everything}).fetchone()
     if row is None:
@@ -64,12 +65,13 @@ def check_coverage(
     share = "unknown" if percent is None else f"{percent} %"
     message = f"coverage is {share} ({complete:,} of {counted(total, 'account-region')} read completely)"
     if incomplete:
-        message += f", with gaps in {incomplete:,} for up to {counted(longest, 'run')} in a row"
+        length = "an unknown number of runs" if longest is None else f"up to {counted(longest, 'run')}"
+        message += f", with gaps in {incomplete:,} for {length} in a row"
     if min_percent and (not total or complete * 100 < min_percent * total):
         code, message = FAILED, f"{message}, which is below the minimum of {min_percent} %"
     elif complete_run and not incomplete:
         code = DONE
-    elif incomplete and longest <= max_consecutive_gaps:
+    elif incomplete and longest is not None and longest <= max_consecutive_gaps:
         code, message = DONE, f"{message}, which coverage.max_consecutive_gaps tolerates"
     else:
         code = PARTIAL
