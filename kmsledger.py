@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +14,17 @@ from models import cli_main
 from models.cli_groups import LazyCommand, LazyGroup
 from models.cli_main import interruptible
 from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE
+from models.cli_settings import configured
+from models.console import say
 from models.errors import Collected
+from models.settings_path import SETTINGS
+from models.stages import stage
 from reports.answers.questions import questions
 
 if TYPE_CHECKING:
     from crawler.writer import CrawlResult
+    from models.call_counters import OperationCounters
+    from models.diagnosis import Check
     from models.settings import Settings
     from models.settings.rules import Threshold
 
@@ -33,6 +41,12 @@ SECTIONS = {
             "reports.cli", "health", "Tell a monitor whether the last run is recent and complete enough."
         ),
         "mail": LazyCommand("reports.cli", "mail", "Deliver the latest report to pending recipients."),
+        "estimate": LazyCommand(
+            "crawler.estimate.cli", "estimate", "Estimate calls, duration and cost of a crawl before it runs."
+        ),
+        "doctor": LazyCommand(
+            "crawler.doctor.cli", "doctor", "Try what a run needs, and print the fix for what fails."
+        ),
     },
     "Query": {
         "sql": LazyCommand("reports.mart.cli", "sql", "Query the mart with SQL."),
@@ -76,6 +90,16 @@ def _known_executor(_context: click.Context, _parameter: click.Parameter, value:
     return value
 
 
+def _known_names(pattern: str, expected: str) -> Callable[..., tuple[str, ...]]:
+    def check(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not re.fullmatch(pattern, value):
+                raise click.BadParameter(f"{value!r} is not {expected}")
+        return tuple(dict.fromkeys(values))
+
+    return check
+
+
 @click.group(cls=LazyGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kmsledger", prog_name="kmsledger")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -85,7 +109,7 @@ def cli(context: click.Context, *, debug: bool) -> None:
 
     Exit codes: 0 done, 1 findings at or above the chosen severity, 2 usage or configuration error, 3 done with gaps, 4 failed.
     """
-    context.obj = {"debug": debug, "check": _check}
+    context.obj = {"debug": debug, "check": _check, "channels": _check_channels}
 
 
 @click.command()
@@ -98,6 +122,22 @@ def cli(context: click.Context, *, debug: bool) -> None:
     callback=_known_executor,
     help="processes, dask://HOST:PORT or dask://local. [default: crawl.executor in the settings]",
 )
+@click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    callback=_known_names(r"[0-9]{12}", "an account ID of 12 digits"),
+    metavar="ID",
+    help="Crawl only this account; repeatable. Everything else stays as earlier runs read it.",
+)
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    callback=_known_names(r"global|[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}", "a region such as eu-west-1, or global"),
+    metavar="REGION",
+    help="Crawl only this region; repeatable. global is what belongs to no region, such as buckets.",
+)
 @MIN_COVERAGE
 @FAIL_ON
 @click.pass_context
@@ -108,23 +148,35 @@ def crawl(
     log_format: str | None,
     executor: str | None,
     resume: bool,
+    accounts: tuple[str, ...],
+    regions: tuple[str, ...],
     min_coverage: int | None,
     fail_on: Threshold | None,
 ) -> None:
     """Crawl the organization into the ledger, then rebuild the mart.
 
+    With --account or --region, accounts and regions that are not named are not part of the run: nothing of theirs is closed,
+    they have no gaps, and their findings stay. The exit code is about the named ones alone. An account or region that does not
+    exist is a usage error (2).
+
     Findings affect the exit code only with --fail-on; gaps (3) take precedence. Gaps that coverage.max_consecutive_gaps tolerates
     are no gaps, and a coverage below --min-coverage is a failure (4).
     """
-    settings = _settings(config_path, log_format).with_min_coverage(min_coverage)
+    settings = configured(config_path, log_format).with_min_coverage(min_coverage)
     if executor is not None:
         settings = settings.with_executor(executor)
+    if resume and (accounts or regions):
+        raise click.UsageError(
+            "--resume finishes the last run with its own accounts and regions: omit --account and --region"
+        )
     _check(settings)
-    result = _crawl(context, settings, resume=resume)
-    _refresh(context, settings, result.run_id)
+    from models.store import crawl_lock
     from reports.pipeline import FINDINGS, coverage_exit, failing
 
-    code = coverage_exit(settings)
+    result = _crawl(context, settings, resume=resume, accounts=accounts, regions=regions)
+    with crawl_lock.kept(settings.database, result.run_id), _results(context, settings, result.run_id):
+        _refresh(context, settings, result.run_id)
+        code = coverage_exit(settings)
     if fail_on is not None and not code:
         code = FINDINGS if failing(settings, fail_on) else code
     context.exit(code)
@@ -150,35 +202,40 @@ def nightly(
 
     The exit code is 1 for findings of severity rules.fail_on (or --fail-on) and higher; gaps (3) take precedence. Gaps that
     coverage.max_consecutive_gaps tolerates are no gaps, and a coverage below --min-coverage is a failure (4), which is reported.
+    A failed stage, and a run that exceeds nightly.deadline, is reported to the recipients of the report.
     """
-    settings = _settings(config_path, log_format).with_fail_on(fail_on).with_min_coverage(min_coverage)
+    settings = configured(config_path, log_format).with_fail_on(fail_on).with_min_coverage(min_coverage)
     _check(settings)
-    result = _crawl(context, settings, resume=resume)
-    _refresh(context, settings, result.run_id)
+    from models.interruption import deadline
+    from models.store import crawl_lock
+    from reports.metrics import measured
+    from reports.notify.failure_notice import reported
     from reports.pipeline import publish
 
-    with interruptible(
-        f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger nightly --resume` writes the "
-        "reports and delivers them to recipients who have not received them"
-    ):
-        code = publish(settings, result.run_id)
-    context.exit(code)
-
-
-def _settings(config_path: Path, log_format: str | None) -> Settings:
-    from models.logging_setup import set_up
-    from models.settings import load
-
-    settings = load(config_path)
-    set_up(settings.log.level, log_format or settings.log.format)
-    return settings
+    limit = settings.nightly.deadline
+    with measured(settings) as outcome, reported(settings), deadline(limit, "nightly.deadline"):
+        result = _crawl(context, settings.for_nightly_run(), resume=resume, operations=outcome.operations)
+        with (
+            crawl_lock.kept(settings.database, result.run_id),
+            _results(context, settings, result.run_id, wait=limit),
+        ):
+            _refresh(context, settings, result.run_id)
+            with interruptible(
+                f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger nightly --resume` "
+                "writes the reports and delivers them to recipients who have not received them"
+            ):
+                outcome.exit_code = publish(settings, result.run_id)
+    context.exit(outcome.exit_code)
 
 
 def _check(settings: Settings) -> None:
     """Raise a UserError with all settings that refer to something unknown."""
+    from crawler.discovery import check_regions
     from reports.pipeline import check_settings
 
     errors = Collected()
+    with errors:
+        check_regions(settings)
     if settings.crawl.resource_types:
         from crawler.iam_policies import configured_types
 
@@ -189,23 +246,55 @@ def _check(settings: Settings) -> None:
     errors.reraise()
 
 
-def _crawl(context: click.Context, settings: Settings, *, resume: bool) -> CrawlResult:
+def _check_channels(settings: Settings) -> list[Check]:
+    from reports.notify.check import check_channels
+
+    return check_channels(settings)
+
+
+def _crawl(
+    context: click.Context,
+    settings: Settings,
+    *,
+    resume: bool,
+    accounts: tuple[str, ...] = (),
+    regions: tuple[str, ...] = (),
+    operations: OperationCounters | None = None,
+) -> CrawlResult:
     from importlib.metadata import version
 
     from crawler.crawl import crawl as run
     from crawler.crawl import unread_accounts
     from crawler.progress import Progress
+    from crawler.selection import Selection, limits_of
 
     command = f"kmsledger {context.info_name} --resume"
-    with interruptible(f"crawl interrupted; what was saved is kept: `{command}` finishes the run"):
-        result = run(settings, version("kmsledger"), Progress(), resume=resume)
-    click.echo(
+    with interruptible(f"crawl interrupted; what was saved is kept: `{command}` finishes the run"), stage("crawl"):
+        progress = Progress()
+        progress.operations = {} if operations is None else operations
+        selection = Selection(accounts, regions)
+        result = run(settings, version("kmsledger"), progress, resume=resume, selection=selection, keep_lock=True)
+    say(
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
         f"{result.calls} calls, {result.gaps} gaps"
     )
+    if limits := limits_of(settings, result.run_id):
+        say(f"{limits}: everything else is as earlier runs read it")
     if unread := unread_accounts(settings, result.run_id):
-        click.echo(unread)
+        say(unread)
     return result
+
+
+@contextmanager
+def _results(context: click.Context, settings: Settings, run_id: int, *, wait: float = 3600) -> Iterator[None]:
+    """Hold the lock for computing results; waits for a `kmsledger mart` that runs already."""
+    from models.store import crawl_lock
+
+    command = f"kmsledger {context.info_name} --resume"
+    with ExitStack() as stack:
+        with interruptible(f"interrupted; the crawl of run {run_id} is complete: `{command}` finishes the run"):
+            stack.enter_context(crawl_lock.results(settings.database, wait=wait))
+        yield
 
 
 def _refresh(context: click.Context, settings: Settings, run_id: int) -> None:
@@ -217,7 +306,12 @@ def _refresh(context: click.Context, settings: Settings, run_id: int) -> None:
         "finishes the run"
     ):
         refresh(settings, run_id)
-    click.echo(f"mart: {settings.report.mart}")
+    say(f"mart: {settings.report.mart}")
+    from reports.html.findings_summary import findings_summary
+
+    config_path = context.params["config_path"]
+    for line in findings_summary(settings, None if config_path == SETTINGS else config_path):
+        say(line)
 
 
 def main() -> None:

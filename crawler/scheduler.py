@@ -20,6 +20,7 @@ from crawler.aws.semaphore import FairSemaphore
 from crawler.process_pool import AsyncProcessPool
 from crawler.worker import ScopeTask, Worker, crawl_task, failed_scope, relax_gc
 from crawler.writer import Finished, Packed
+from models import console
 from models.errors import UserError
 from models.store.engine import translate_errors
 from models.tables.runs import Cause, ScopeCoverage
@@ -113,7 +114,7 @@ def last_calls(engine: Engine, run_id: int) -> dict[tuple[str, str], int]:
 
 @contextmanager
 def create_scheduler(
-    worker: Worker, accounts: int, calls_by_scope: Mapping[tuple[str, str], int], *, log_level: str, log_format: str
+    worker: Worker, accounts: int, calls_by_scope: Mapping[tuple[str, str], int], *, log_level: str
 ) -> Iterator[Scheduler]:
     """Create the configured scheduler for a number of accounts; its processes end with the block."""
     settings = worker.config.crawl
@@ -126,17 +127,19 @@ def create_scheduler(
     if count <= 1:
         yield Scheduler(worker, None, SCOPES_PER_PROCESS, calls_by_scope)
         return
-    executor = AsyncProcessPool(count, SCOPES_PER_PROCESS, _set_up, (log_level, log_format))
+    executor = AsyncProcessPool(
+        count, SCOPES_PER_PROCESS, _set_up, (log_level, console.log_format(), console.current_run())
+    )
     try:
         yield Scheduler(worker, executor, SCOPES_PER_PROCESS * count, calls_by_scope)
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _set_up(level: Any, log_format: Any) -> None:
+def _set_up(level: Any, log_format: Any, run_id: Any) -> None:
     from models.logging_setup import set_up
 
-    set_up(level, log_format)
+    set_up(level, log_format, run_id)
     relax_gc()
 
 

@@ -20,6 +20,7 @@ from crawler.discovery import excludes_region
 from crawler.iam_policies import configured_types, member_actions
 from crawler.spec import WHOLE_SCOPE, Scope
 from crawler.writer import Finished, Packed, pack
+from models.call_counters import OperationCounters
 from models.settings import AwsSettings, RegionSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
 from models.tables.runs import Cause, Gap, Outcome
@@ -156,7 +157,12 @@ def crawl_task(config: bytes, task: ScopeTask) -> Packed:
     The threads of a process share one event loop, and with it connections, sessions and the rate limiter.
     """
     loop, worker = _worker_for_process(config)
-    return pack(asyncio.run_coroutine_threadsafe(worker.crawl(task), loop).result())
+    finished, operations = asyncio.run_coroutine_threadsafe(_crawl_counted(worker, task), loop).result()
+    return pack(finished, operations)
+
+
+async def _crawl_counted(worker: Worker, task: ScopeTask) -> tuple[Finished, OperationCounters]:
+    return await worker.crawl(task), worker.client.take_operations()
 
 
 _WORKERS_LOCK = threading.Lock()

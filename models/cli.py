@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from models.cli_options import CONFIG
+from models.cli_settings import configured
 from models.errors import Collected
 
 
@@ -50,12 +51,11 @@ def db() -> None:
 @CONFIG
 def upgrade(config_path: Path) -> None:
     """Upgrade the database to the schema of this version; creates the schema in an empty database."""
-    from models.settings import load
     from models.store import engine as database
 
-    engine = database.connect(load(config_path).database)
+    engine = database.connect(configured(config_path).database)
     database.upgrade(engine)
-    click.echo(f"{engine.url.render_as_string(hide_password=True)} has schema {database.head()}")
+    click.echo(f"{database.shown(engine.url)} has schema {database.head()}")
 
 
 @db.command()
@@ -79,7 +79,7 @@ def check_schema(config_path: Path) -> None:
 
     engine = database.connect(load(config_path).database, must_exist=True)
     database.check(engine)
-    click.echo(f"{engine.url.render_as_string(hide_password=True)} has schema {database.head()}")
+    click.echo(f"{database.shown(engine.url)} has schema {database.head()}")
 
 
 @db.command("copy")
@@ -123,11 +123,10 @@ def prune(config_path: Path, keep: int, coverage_keep: int | None, *, dry_run: b
     """
     import datetime as dt
 
-    from models.settings import load
     from models.store import engine as database
     from models.store.retention import prune as delete
 
-    engine = database.connect(load(config_path).database, must_exist=True)
+    engine = database.connect(configured(config_path).database, must_exist=True)
     database.check(engine)
     coverage = None if coverage_keep is None else dt.timedelta(days=coverage_keep)
     pruned = delete(engine, dt.timedelta(days=keep), coverage, dry_run=dry_run)

@@ -9,22 +9,21 @@ import re
 import resource
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 import click
 
+from models import file_access
+from models.console import complain, discard_output, show_usage_error, use_json_if_requested
 from models.errors import UserError
-from models.safe_text import printable_lines
+from models.interruption import SIGNALS, described, handle_signals, terminate, watch_signals
 
 DONE = 0
 FAILED = 4
 """The exit code of a command that failed or was interrupted."""
-_INTERRUPTIONS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _QUERY_INTERRUPTED = "Query interrupted"
 """The message of the error into which DuckDB turns the KeyboardInterrupt that ends a query."""
 
@@ -33,13 +32,15 @@ class InterruptedCommandError(UserError):
     """A command was interrupted; the message says what was kept, and how to finish."""
 
     exit_code = FAILED
+    is_reported = False
 
 
 @contextmanager
 def interruptible(message: str) -> Iterator[None]:
     """Report an interruption of the block with this message. Raises InterruptedCommandError."""
     try:
-        yield
+        with described(message):
+            yield
     except KeyboardInterrupt as error:
         raise InterruptedCommandError(message) from error
     except RuntimeError as error:
@@ -50,38 +51,14 @@ def interruptible(message: str) -> Iterator[None]:
 
 def main(command: click.Command) -> None:
     """Run a command and exit; a failure is one sentence on standard error, with --debug its traceback too."""
-    signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_exit_code(lambda: command(standalone_mode=False)))
-
-
-_ON_INTERRUPT: list[Callable[[], None]] = []
-
-
-def on_interrupt(callback: Callable[[], None]) -> None:
-    """Let Ctrl-C and SIGTERM call a function before they raise KeyboardInterrupt.
-
-    asyncio replaces only the default handler of SIGINT. Therefore call this when no event loop runs any more.
-    """
-    if callback not in _ON_INTERRUPT:
-        _ON_INTERRUPT.append(callback)
-    is_main = threading.current_thread() is threading.main_thread()
-    if is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
-
-
-def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    for callback in _ON_INTERRUPT:
-        callback()
-    raise KeyboardInterrupt
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    """End as Ctrl-C does: what was saved is kept, and the crawl lock is released."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        # A background job of a script ignores Ctrl-C, but not a request to terminate.
-        _interrupt(_signal, _frame)
-    # Not raised here: asyncio handles SIGINT itself, and cancels its tasks in order.
-    signal.raise_signal(signal.SIGINT)
+    use_json_if_requested(sys.argv[1:])
+    file_access.restrict()
+    handle_signals()
+    # Until the process ends, not only this function: the interpreter waits for threads.
+    watch_signals(complain)
+    code = _exit_code(lambda: command(standalone_mode=False))
+    discard_output()
+    sys.exit(code)
 
 
 def run_limited(prepare: Callable[[], Callable[[], None]], *, seconds: float, memory: int) -> None:
@@ -97,14 +74,14 @@ def run_limited(prepare: Callable[[], Callable[[], None]], *, seconds: float, me
         prepare()()
         return
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-        signal.signal(signal.SIGHUP, _terminate)
+        signal.signal(signal.SIGHUP, terminate)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # where it is ignored, the kernel reports no end of a child
     sys.__stdout__.flush()
     parent, child = os.getpid(), 0
     reader, writer = os.pipe()
     # Blocked until each process has its handlers. The parent takes them by sigwait: a signal between the last check of the
     # interpreter and a blocking waitpid would be noticed only after the child has ended.
-    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *_INTERRUPTIONS})
+    unblocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD, *SIGNALS})
     try:
         child = os.fork()
         if not child:
@@ -116,7 +93,7 @@ def run_limited(prepare: Callable[[], Callable[[], None]], *, seconds: float, me
         signal.pthread_sigmask(signal.SIG_SETMASK, unblocked)
         os.close(reader)
         os.close(writer)
-    if -code in _INTERRUPTIONS:
+    if -code in SIGNALS:
         raise KeyboardInterrupt
     if code < 0:
         raise LimitExceededError(signal.Signals(-code))
@@ -137,7 +114,7 @@ def _wait(child: int) -> int:
 
 
 def _heeded_interruptions() -> set[signal.Signals]:
-    return {number for number in _INTERRUPTIONS if signal.getsignal(number) is not signal.SIG_IGN}
+    return {number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN}
 
 
 class LimitExceededError(Exception):
@@ -216,7 +193,7 @@ def _exit_code(run: Callable[[], Any]) -> int:
     except click.ClickException as error:
         shown = io.StringIO()
         error.show(file=shown)
-        click.echo(printable_lines(shown.getvalue()), err=True, nl=False)
+        show_usage_error(error, shown.getvalue())
         return error.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -225,7 +202,7 @@ def _exit_code(run: Callable[[], Any]) -> int:
     except UserError as error:
         return _failed(str(error), error.exit_code)
     except BrokenPipeError:
-        # The reader closed the pipe.
+        # The reader has closed the pipe.
         sys.stdout = None  # nothing is left to be flushed at exit
         return DONE
     except SystemExit:
@@ -252,9 +229,10 @@ def _interrupted() -> int:
 
 
 def _failed(sentence: str, code: int) -> int:
+    shown = ""
     if "--debug" in sys.argv[1:]:
         import traceback
 
-        traceback.print_exc()
-    click.echo(f"kmsledger: {printable_lines(sentence)}", err=True)
+        shown = traceback.format_exc()
+    complain(sentence, shown)
     return code

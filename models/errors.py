@@ -8,6 +8,8 @@ class UserError(Exception):
     """A failure that the user can fix: printed as one sentence, never as a traceback."""
 
     exit_code: ClassVar[int] = 4
+    is_reported: ClassVar[bool] = True
+    """Whether an unattended run reports it through the channels of the settings."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from models.errors import UserError
+from models.file_access import publish, share
 
 
 class OutputError(UserError):
@@ -38,6 +39,7 @@ def replacing(path: Path, *, fix: str = _FIX) -> Iterator[Path]:
             unfinished.touch()  # fails before the work instead of after it
             unfinished.unlink()
             yield unfinished
+            share(unfinished)
             unfinished.replace(path)
     finally:
         with suppress(OSError):
@@ -52,6 +54,7 @@ def keep_compiled(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as unfinished:
             unfinished.write_bytes(content)
+        publish(path)  # other users run the same program
 
 
 def unfinished_version(path: Path) -> Path:

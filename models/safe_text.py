@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 _ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 # JSON writers escape the control characters below U+0020 only.
@@ -33,6 +34,23 @@ def without_controls(text: str) -> str:
 def escaped_json(document: str) -> str:
     """Return a JSON document of the same value, with control and direction characters as escapes."""
     return _UNESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", document)
+
+
+_PARAMETER = re.compile(r"([^\s&?=]*)(\s*=\s*)('[^']*'|[^&\s]*)")
+
+
+def masked_url(text: str) -> str:
+    """Return a URL, or keywords of libpq, with *** for passwords: in the user part (up to the last @) and in the query."""
+    text = _PARAMETER.sub(_masked_parameter, text)
+    match = re.fullmatch(r"((?:[A-Za-z][\w+.-]*:/*)?)(.*)@(.*)", text, re.DOTALL)
+    if match is not None and ":" in match[2]:
+        text = f"{match[1]}{match[2].partition(':')[0]}:***@{match[3]}"
+    return text
+
+
+def _masked_parameter(parameter: re.Match[str]) -> str:
+    # A name can be percent-encoded: libpq and SQLAlchemy decode it.
+    return f"{parameter[1]}{parameter[2]}***" if "password" in unquote(parameter[1]).lower() else parameter[0]
 
 
 def _escaped(character: str) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path, PosixPath
 
-from models.safe_text import printable
+from models.console import complain
 
 SETTINGS = Path("kmsledger.yaml")
 """The settings file, unless --config names another."""
@@ -20,7 +19,6 @@ class DefaultSettingsPath(PosixPath):
         """Say once on standard error where the file was looked for."""
         if not self.reported:
             self.reported = True
-            sys.stderr.write(
-                f"kmsledger: no settings file {printable(str(self.absolute()))}: using the defaults (`kmsledger init` writes "
-                "one, --config names another)\n"
+            complain(
+                f"no settings file {self.absolute()}: using the defaults (`kmsledger init` writes one, --config names another)"
             )

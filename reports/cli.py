@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+from contextlib import nullcontext
 from pathlib import Path
 
 import click
 
 from models.cli_main import interruptible
 from models.cli_options import AS_OF, CONFIG, FAIL_ON, MAX_AGE, MIN_COVERAGE
+from models.cli_settings import configured
+from models.console import say
 from models.safe_text import printable
 
 
@@ -26,16 +29,19 @@ def mart(*, config_path: Path, as_of: str | None, output: Path | None) -> None:
 
     For the latest run, the rules run again. With --as-of, the findings are those of that run.
     """
-    from models.settings import load
+    from models.store import crawl_lock
     from reports.pipeline import build_mart, refresh
 
-    settings = load(config_path)
-    with interruptible("build of the mart interrupted; the old mart is untouched: run `kmsledger mart` again"):
+    settings = configured(config_path)
+    with (
+        interruptible("build of the mart interrupted; the old mart is untouched: run `kmsledger mart` again"),
+        nullcontext() if output else crawl_lock.results(settings.database),
+    ):
         if as_of is None and output is None:
             info = refresh(settings)
         else:
             info = build_mart(settings, output or settings.report.mart, as_of=as_of)
-    click.echo(f"{info.path}: {info.keys} keys and {info.findings} rule results as of run {info.as_of}")
+    say(f"{info.path}: {info.keys} keys and {info.findings} rule results as of run {info.as_of}")
 
 
 @click.command()
@@ -79,18 +85,19 @@ def report(
     --as-of there is one file, named after that run; the reports of other runs are left alone. Without --output and --as-of,
     the reports are also copied to report.publish, if it is set.
     """  # noqa: D301 - click reads the escape as "do not wrap"
-    from models.settings import load
+    from models.store import crawl_lock
     from reports.html.registry import REPORTS, find, write
     from reports.pipeline import FAILED, FINDINGS, failing, publish_reports, refresh
 
     chosen = REPORTS if name is None and since is None else (find(name or "overview", subject, since=since),)
-    settings = load(config_path)
+    settings = configured(config_path)
     with interruptible(
         "report interrupted; files not yet written are untouched, and no file is written in part: "
         "run `kmsledger report` again"
     ):
         if not settings.report.mart.exists():
-            refresh(settings)
+            with crawl_lock.results(settings.database):
+                refresh(settings)
         directory = output or settings.report.directory
         paths = write(chosen, settings.report.mart, directory, settings, subject=subject, as_of=as_of)
         for path in paths:
@@ -117,11 +124,10 @@ def mail(*, recipients: tuple[str, ...], resend: bool, dry_run: bool, config_pat
 
     What was rejected, or may have arrived, is sent again only with --resend.
     """
-    from models.settings import load
     from reports.notify.delivery import Request
     from reports.pipeline import FAILED, send_missing
 
-    settings = load(config_path)
+    settings = configured(config_path)
     with interruptible("mail interrupted: `kmsledger mail` sends it to recipients who have not received it"):
         complete = send_missing(settings, Request(frozenset(recipients), resend=resend, dry_run=dry_run))
     if not complete:

@@ -7,7 +7,7 @@ from weakref import WeakSet
 
 import duckdb
 
-from models.cli_main import on_interrupt
+from models.interruption import on_interrupt
 
 
 def new_connection() -> duckdb.DuckDBPyConnection:

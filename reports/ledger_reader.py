@@ -12,6 +12,7 @@ import duckdb
 from sqlalchemy import Boolean, Column, Integer, LargeBinary, Table, make_url
 
 from models.errors import UserError
+from models.store.engine import passwords, shown
 from models.tables import (
     AccessAnalysis,
     AccessPolicy,
@@ -204,9 +205,8 @@ def _source(engine_url: str) -> Iterator[adbc_driver_manager.AdbcConnection]:
         database = adbc_driver_manager.AdbcDatabase(driver=driver, uri=uri)
         connection = adbc_driver_manager.AdbcConnection(database)
     except adbc_driver_manager.Error as error:
-        where = url.render_as_string(hide_password=True)
-        cause = type(error).__name__ if url.password else str(error)  # libpq's messages can repeat the URL
-        raise LedgerReadError(f"the ledger {where} cannot be opened: {cause}") from error
+        cause = type(error).__name__ if passwords(url) else str(error)  # libpq's messages can repeat the URL
+        raise LedgerReadError(f"the ledger {shown(url)} cannot be opened: {cause}") from error
     try:
         connection.set_autocommit(False)
         yield connection

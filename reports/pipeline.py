@@ -10,14 +10,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import click
-
+from models.console import complain, say
 from models.errors import Collected, UserError
 from models.output_file import OutputError
 from models.settings import Settings
 from models.settings.delivery import RouteSettings
+from models.stages import stage
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
+from reports import metrics
 from reports.access.analysis.stage import analyze_access
 from reports.answers.coverage_gate import check_coverage
 from reports.html import publication
@@ -28,7 +29,7 @@ from reports.mart.connection import connect
 from reports.mart.errors import QueryError
 from reports.mart.extension import Extension
 from reports.mart.mart_reader import open_mart
-from reports.notify import chat, delivery
+from reports.notify import chat, delivery, failure_notice
 from reports.notify.delivery import Request
 from reports.notify.message import Attachment
 from reports.rules import findings
@@ -75,6 +76,8 @@ def check_settings(settings: Settings) -> None:
         check_frameworks(settings)
     with errors:
         chat.check(settings.chat)
+    with errors:
+        metrics.check(settings)
     errors.reraise()
 
 
@@ -84,10 +87,12 @@ def refresh(settings: Settings, run_id: int | None = None) -> MartInfo:
     The mart has the results of all rules; the ledger keeps the history of problems and counts. Findings of deleted or
     disabled rules are closed. The new mart is published at the end: until then, readers see the old one.
     """
-    analyze_access(settings)
-    with draft_mart(settings, as_of=run_id) as mart:
-        run_rules(mart, settings)
-        store_findings(mart, settings)
+    with stage("access"):
+        analyze_access(settings)
+    with stage("mart"), draft_mart(settings, as_of=run_id) as mart:
+        with stage("rules"):
+            run_rules(mart, settings)
+            store_findings(mart, settings)
         return mart.info()
 
 
@@ -143,9 +148,9 @@ def coverage_exit(settings: Settings) -> int:
         coverage = check_coverage(mart, settings.coverage.min_percent, settings.coverage.max_consecutive_gaps)
     see = ": see `kmsledger coverage`" if coverage.incomplete else ""
     if coverage.exit_code == FAILED:
-        click.echo(f"kmsledger: {coverage.message}{see}", err=True)
+        complain(f"{coverage.message}{see}")
     else:
-        click.echo(f"{coverage.message}{see}")
+        say(f"{coverage.message}{see}")
     return coverage.exit_code
 
 
@@ -156,11 +161,15 @@ def publish(settings: Settings, run_id: int) -> int:
     ``rules.fail_on`` (1). A failed delivery leaves crawl and reports intact; `kmsledger mail` repeats what failed.
     """
     coverage = coverage_exit(settings)
-    written = write(REPORTS, settings.report.mart, settings.report.directory, settings)
-    for path in written:
-        click.echo(f"report: {path}")
-    published = publish_reports(written, settings)
-    delivered = not delivery.recipients(settings) or deliver(settings, run_id, written, published=published)
+    with stage("reports"):
+        written = write(REPORTS, settings.report.mart, settings.report.directory, settings)
+        for path in written:
+            say(f"report: {path}")
+        published = publish_reports(written, settings)
+    with stage("delivery"):
+        delivered = not delivery.recipients(settings) or deliver(settings, run_id, written, published=published)
+        if not delivered:
+            failure_notice.report_undelivered(settings, run_id)
     if not (published and delivered):
         return FAILED
     return coverage or (FINDINGS if failing(settings) else DONE)
@@ -190,10 +199,10 @@ def publish_reports(written: Sequence[Path], settings: Settings) -> bool:
     try:
         copies = publication.publish(written, settings.report.publish, settings)
     except OutputError as error:
-        click.echo(f"kmsledger: {error.message}", err=True)
+        complain(error.message)
         return False
     for path in copies:
-        click.echo(f"published: {path}")
+        say(f"published: {path}")
     return True
 
 
@@ -239,14 +248,14 @@ def deliver(
         try:
             # Without results of rules it is unknown whether anything fails: the report says so, and is sent.
             if route.severity and content.is_evaluated and not _has_failures(route, settings):
-                click.echo(f"no mail to {', '.join(route.recipients)}: no failure is {route.severity} or more severe")
+                say(f"no mail to {', '.join(route.recipients)}: no failure is {route.severity} or more severe")
             elif route.subject is None:
                 recipients = delivery.routed(settings, route.recipients)
                 complete &= delivery.deliver(content, recipients, (attachment,), of_route)
             else:
                 complete &= _deliver_route(route, route.subject, settings, path.parent, of_route)
         except QueryError as error:
-            click.echo(f"kmsledger: no mail to {', '.join(route.recipients)}: {error.message}", err=True)
+            complain(f"no mail to {', '.join(route.recipients)}: {error.message}")
             complete = False
     return complete
 

@@ -15,6 +15,8 @@ from importlib import metadata
 from pathlib import Path
 from unittest import mock
 
+from models import console
+
 OWN_LOGGERS = ("", "crawler", "models", "reports", "kmsledger")
 
 
@@ -32,6 +34,7 @@ def run(*arguments: str, env: Mapping[str, str], cwd: Path | None = None) -> sub
         contextlib.chdir(cwd or Path.cwd()),
         contextlib.redirect_stdout(output),
         contextlib.redirect_stderr(errors),
+        mock.patch("models.cli_main.watch_signals"),  # it would end the process of the tests
     ):
         try:
             main()
@@ -44,13 +47,20 @@ def run(*arguments: str, env: Mapping[str, str], cwd: Path | None = None) -> sub
 @contextlib.contextmanager
 def _process_state() -> Iterator[None]:
     """Restore the process-wide state that a command changes: signal handlers, logging, garbage collection."""
-    handler = signal.getsignal(signal.SIGTERM)
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
+    replaced, umask = [signal.getsignal(number) for number in numbers], os.umask(0o077)
+    os.umask(umask)
     loggers = [logging.getLogger(name) for name in OWN_LOGGERS]
     levels, handlers, collecting = [logger.level for logger in loggers], loggers[0].handlers[:], gc.get_threshold()
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in zip(numbers, replaced, strict=True):
+            signal.signal(number, handler)
+        os.umask(umask)
+        logging.captureWarnings(capture=False)
+        console.use_json(enabled=False)
+        console.set_run(None)
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
         loggers[0].handlers[:] = handlers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import Engine
 
+from models import console
+from models.logging_setup import StandardErrorHandler
 from models.store.engine import connect, upgrade
 from tests import hypothesis_profiles, postgres
+from tests.command import OWN_LOGGERS
 from tests.made_once import made_once
 
 if TYPE_CHECKING:
@@ -32,6 +36,9 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 ENGINES = ("sqlite", "postgresql")
 SLOWEST_FILES = (
+    "end_to_end/test_killed_nights.py",
+    "end_to_end/test_thirty_nights.py",
+    "end_to_end/test_stages.py",
     "chaos/test_chaos.py",
     "end_to_end/test_same_answers.py",
     "reports/mart/test_incremental.py",
@@ -75,6 +82,20 @@ SLOWEST_FILES = (
     "reports/html/test_trends.py",
 )
 """Started first: a long file that starts last would leave the other processes idle. The order is not important otherwise."""
+
+
+@pytest.fixture(autouse=True)
+def unchanged_output() -> Iterator[None]:
+    """Remove what an unattended command has set for its whole process: log, format of lines, number of the run."""
+    yield
+    handlers = logging.getLogger().handlers
+    if any(isinstance(handler, StandardErrorHandler) for handler in handlers):
+        handlers[:] = [handler for handler in handlers if not isinstance(handler, StandardErrorHandler)]
+        for name in OWN_LOGGERS:
+            logging.getLogger(name).setLevel(logging.NOTSET if name else logging.WARNING)
+        logging.captureWarnings(capture=False)
+    console.use_json(enabled=False)
+    console.set_run(None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

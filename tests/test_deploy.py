@@ -33,6 +33,11 @@ def test_the_settings_of_a_service_are_valid(tmp_path: Path, with_mail: bool) ->
     assert loaded.database == f"sqlite:///{STATE}/kmsledger.db"
     assert loaded.report.mart.parent == loaded.report.directory.parent == Path(STATE)
     assert (loaded.mail is not None) == with_mail
+    limit = re.search(
+        r"^TimeoutStartSec=([0-9]+)h$", (DEPLOY / "kmsledger.service").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert limit is not None
+    assert loaded.nightly.deadline < int(limit[1]) * 3600
 
 
 def test_the_readme_names_every_secret_of_the_settings() -> None:

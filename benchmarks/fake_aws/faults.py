@@ -62,12 +62,18 @@ class Faults:
     """The lifetime of role sessions, regardless of the requested one."""
     role_gone_after: Mapping[str, int] = field(default_factory=dict)
     """By account: the role is deleted after this number of calls."""
+    absent: tuple[str, ...] = ()
+    """Accounts that are not in the organization: they have not joined yet, or have left."""
+    suspended: tuple[str, ...] = ()
+    """Accounts that are suspended."""
     denials: tuple[Denial, ...] = ()
     quota_factor: float = 0.0
     """A factor for the enforced quotas; 0: no quotas."""
     background: Mapping[str, float] = field(default_factory=dict)
     """By operation: the share of the quota that production workloads of the account use."""
     verify_signatures: bool = False
+    clock_offset: float | None = None
+    """If set, responses have a date: the local clock plus these seconds."""
 
     @property
     def accidents(self) -> tuple[tuple[Accident, float], ...]:
@@ -94,8 +100,8 @@ class Faults:
             raise ValueError(f"no such faults: {', '.join(sorted(unknown))}")
         arguments = dict(values)
         arguments["denials"] = tuple(Denial(**each) for each in arguments.get("denials", ()))
-        arguments["only"] = tuple(arguments.get("only", ()))
-        arguments["accounts"] = tuple(arguments.get("accounts", ()))
+        for name in ("only", "accounts", "absent", "suspended"):
+            arguments[name] = tuple(arguments.get(name, ()))
         return cls(**arguments)
 
 

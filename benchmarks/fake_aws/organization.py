@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.fake_aws.accounts import PRODUCTION, ROOT, UNITS, Account
@@ -45,6 +46,7 @@ def _assume_role(call: Call) -> dict[str, Any]:
         match is not None
         and account is not None
         and account.state == "ACTIVE"
+        and account.id not in (*state.faults.absent, *state.faults.suspended)
         and account.role != "missing"
         and match[2] in {parameters.role_name, *({READER_ROLE} if account.index == 0 else ())}
         and expected in {None, params.get("ExternalId")}
@@ -100,15 +102,25 @@ def _accounts(call: Call, accounts: list[Account], subject: str) -> dict[str, An
     return call.paged(page, {"Accounts": [account.entry(parameters) for account in shown]})
 
 
+def _current(call: Call) -> list[Account]:
+    """The accounts of the organization, with their present state."""
+    faults = call.state.faults
+    return [
+        replace(account, state="SUSPENDED") if account.id in faults.suspended else account
+        for account in call.state.world.accounts
+        if account.id not in faults.absent
+    ]
+
+
 def _list_accounts(call: Call) -> dict[str, Any]:
     _only_management(call)
-    return _accounts(call, call.state.world.accounts, "")
+    return _accounts(call, _current(call), "")
 
 
 def _list_accounts_for_parent(call: Call) -> dict[str, Any]:
     _only_management(call)
     parent = _parent(call)
-    accounts = [account for account in call.state.world.accounts if account.parents[-1] == parent]
+    accounts = [account for account in _current(call) if account.parents[-1] == parent]
     return _accounts(call, accounts, parent)
 
 

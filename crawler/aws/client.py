@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from crawler.aws.response_validation import invalid_response
 from crawler.aws.semaphore import FairSemaphore
 from crawler.aws.transport_boto3 import Credentials, Transport
 from crawler.spec import Operation, Subject
+from models.call_counters import OperationCounter, OperationCounters
 from models.settings import AwsSettings
 from models.settings.crawl import CrawlSettings
 from models.tables.runs import Cause
@@ -72,6 +73,7 @@ class AwsClient:
         """One task per bucket for which calls wait."""
         self._random = random.Random()  # noqa: S311 - jitter, not cryptography
         self.total = Counter()
+        self._operations: dict[Operation, OperationCounter] = {}
 
     async def call(
         self,
@@ -116,14 +118,17 @@ class AwsClient:
                 failure = error
             else:
                 bucket.accepted()
+                self._observe(operation, now() - started)
                 if attempts == 1:
                     self._budget(account_id).calls += 1
                 return response
             finally:
                 in_flight.release()
-            remaining -= now() - started
+            elapsed = now() - started
+            remaining -= elapsed
             if failure.cause is Cause.THROTTLED:
                 bucket.throttled()
+            self._observe(operation, elapsed, throttled=failure.cause is Cause.THROTTLED)
             budget = self._budget(account_id)
             budget.calls += attempts == 1
             failure.retries = attempts - 1
@@ -154,7 +159,7 @@ class AwsClient:
         region: str,
         params: Mapping[str, Any],
         counter: Counter | None = None,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield every page of a listing; the listing is complete only if no error is raised."""
         paging = operation.paging
         if paging is None:
@@ -187,6 +192,25 @@ class AwsClient:
             seen.add(token)
             page_params[paging.send] = token
         raise invalid_response(operation, "it has the same page token as an earlier page: the listing does not end")
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds by which the clock of AWS is ahead of the local one, by the first response; None if no response had a date."""
+        offset: float | None = getattr(self._transport, "clock_offset", None)
+        return offset
+
+    def take_operations(self) -> OperationCounters:
+        """Return the calls by operation since the last time."""
+        taken, self._operations = self._operations, {}
+        return {str(operation): counter for operation, counter in taken.items()}
+
+    def _observe(self, operation: Operation, seconds: float, *, throttled: bool = False) -> None:
+        counter = self._operations.get(operation)
+        if counter is None:
+            counter = self._operations[operation] = OperationCounter()
+        counter.calls += 1
+        counter.throttles += throttled
+        counter.seconds += seconds
 
     def drop_account(self, account_id: str) -> None:
         """Drop the state of a finished account, so that memory does not grow with the organization."""

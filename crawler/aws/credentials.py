@@ -193,15 +193,17 @@ class Roles:
         return RoleCredentials(self, account_id, arn, self._session_policy)
 
     async def assume(self, role: RoleCredentials) -> tuple[Credentials, dt.datetime]:
-        """Start a session and return its credentials and expiry."""
+        """Start a session and return its credentials and expiry, by the clock of this machine."""
+        request = self._request(role)
         try:
-            response = await self._client.call(self._own, ASSUME_ROLE, self._aws.region, self._request(role))
+            response = await self._client.call(self._own, ASSUME_ROLE, self._aws.region, request)
         except AwsError as error:
             if error.retryable or error.cause is Cause.CREDENTIALS:
                 raise
             cause = classify_assume_role(error.code, error.message, None)
             raise AwsError(cause, error.code, error.message, error.retries) from error
-        return _session(response)
+        credentials, expires_at = _session(response)
+        return credentials, _by_local_clock(expires_at, request["DurationSeconds"])
 
     def _request(self, provider: RoleCredentials) -> Mapping[str, Any]:
         role = self._role
@@ -230,6 +232,13 @@ def _session(response: Mapping[str, Any]) -> tuple[Credentials, dt.datetime]:
     if not all(_HEADER_TEXT.fullmatch(text) for text in texts):
         raise invalid_response(ASSUME_ROLE, "its credentials have characters that no request can carry")
     return Credentials(*texts), session["Expiration"]
+
+
+def _by_local_clock(expires_at: dt.datetime, duration: int) -> dt.datetime:
+    """When a session of some seconds expires; by its duration where the clock is wrong, which signatures tolerate."""
+    now = dt.datetime.now(dt.UTC)
+    latest = now + dt.timedelta(seconds=duration)
+    return expires_at if now < expires_at <= latest + RENEW_BEFORE else latest
 
 
 _HEADER_TEXT = re.compile(r"[!-~]+")

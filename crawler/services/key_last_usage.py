@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import logging
+import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -112,13 +113,20 @@ class LastUsePoller:
             self._waiting.append(Scope(account_id, region))
             self._start()
 
-    async def finish(self) -> None:
-        """Wait for the workers, at most ``max_minutes``; the next run polls the remaining keys.
+    def describe(self) -> str:
+        """Return what the crawl waits for at its end, as a clause: how much was polled, how much remains."""
+        remaining = len(self._workers) + len(self._waiting)
+        places = f"{remaining} account-region{'' if remaining == 1 else 's'}"
+        limit = f"at most {self._settings.max_minutes} minutes (crawl.last_use.max_minutes)"
+        return f"waiting for the last use of keys: {self.succeeded + self.failed} polled, {places} left, {limit}"
+
+    async def finish(self, remaining: float = math.inf) -> None:
+        """Wait for the workers, at most ``max_minutes`` and until the run's deadline; the next run polls the remaining keys.
 
         Raises the first error of a worker that did not come from AWS.
         """
         try:
-            async with asyncio.timeout(self._settings.max_minutes * 60):
+            async with asyncio.timeout(max(0.0, min(self._settings.max_minutes * 60, remaining))):
                 while self._workers:
                     await asyncio.wait(self._workers)
         except TimeoutError:

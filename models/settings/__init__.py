@@ -14,10 +14,12 @@ from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.errors import UserError
+from models.safe_text import masked_url
 from models.settings.coverage import CoverageSettings
 from models.settings.crawl import CrawlSettings
 from models.settings.delivery import ChatSettings, WebhookSettings
 from models.settings.delivery import MailSettings as MailSettings
+from models.settings.nightly import MetricsSettings, NightlySettings
 from models.settings.report import ReportSettings
 from models.settings.rules import OwnerSettings, RuleSettings, Threshold
 from models.settings.types import (
@@ -38,7 +40,6 @@ from models.settings.types import (
     Unset,
     Url,
     invalid,
-    masked_url,
     seconds,
     validation_error,
     whole,
@@ -224,6 +225,12 @@ class LogSettings(Group):
     format: Literal["text", "json"] = "text"
 
 
+class FileSettings(Group):
+    """Access to the files that kmsledger writes: its user's only, or also reading by a group."""
+
+    group: Annotated[Text | None, Unset] = None
+
+
 class Settings(Group):
     """All settings. Relative paths are resolved against the directory of the file."""
 
@@ -235,6 +242,7 @@ class Settings(Group):
     regions: RegionSettings = Field(default_factory=dict, validate_default=True)
     role: RoleSettings = Field(default_factory=dict, validate_default=True)
     crawl: CrawlSettings = Field(default_factory=dict, validate_default=True)
+    nightly: NightlySettings = Field(default_factory=dict, validate_default=True)
     coverage: CoverageSettings = Field(default_factory=dict, validate_default=True)
     rules: RuleSettings = Field(default_factory=dict, validate_default=True)
     vendors: VendorSettings = Field(default_factory=dict, validate_default=True)
@@ -244,6 +252,8 @@ class Settings(Group):
     mail: MailSettings | None = None
     webhooks: tuple[WebhookSettings, ...] = ()
     chat: tuple[ChatSettings, ...] = ()
+    metrics: MetricsSettings = Field(default_factory=dict, validate_default=True)
+    files: FileSettings = Field(default_factory=dict, validate_default=True)
     log: LogSettings = Field(default_factory=dict, validate_default=True)
 
     @classmethod
@@ -257,6 +267,11 @@ class Settings(Group):
     def with_executor(self, executor: str) -> "Settings":
         """A copy of the settings with another, valid crawl.executor."""
         return self.model_copy(update={"crawl": self.crawl.model_copy(update={"executor": executor})})
+
+    def for_nightly_run(self) -> "Settings":
+        """A copy of the settings whose crawl ends early enough for the stages after it."""
+        seconds = min(self.crawl.run_deadline, self.nightly.deadline - self.nightly.reserve)
+        return self.model_copy(update={"crawl": self.crawl.model_copy(update={"run_deadline": seconds})})
 
     def with_min_coverage(self, percent: int | None) -> "Settings":
         """A copy of the settings with another coverage.min_percent, if one is given."""

@@ -259,14 +259,6 @@ def _database(value: Any, info: ValidationInfo) -> Any:
     return f"sqlite:///{resolved(match[1], info)}"
 
 
-def masked_url(text: str) -> str:
-    """Return a URL with its password replaced by ***, in the user part (up to the last @) and in the query."""
-    match = re.fullmatch(r"((?:[A-Za-z][\w+.-]*:/*)?)(.*)@(.*)", text, re.DOTALL)
-    if match is not None and ":" in match[2]:
-        text = f"{match[1]}{match[2].partition(':')[0]}:***@{match[3]}"
-    return re.sub(r"(?i)(password\s*=\s*)[^&\s]+", r"\1***", text)
-
-
 Text = Annotated[str, BeforeValidator(_text)]
 AnyText = Annotated[str, BeforeValidator(_any_text)]
 Unset = BeforeValidator(_unset)  # "" (often from ${NAME:-}) means not set

@@ -12,11 +12,14 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
-from sqlalchemy import Connection, Dialect, Engine, create_engine, event, exc, inspect, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, exc, inspect, make_url
 from sqlalchemy.util import LRUCache
 
 from models.errors import UserError
+from models.file_access import share
+from models.safe_text import masked_url
 
 if TYPE_CHECKING:
     # Alembic is a fifth of the imports of a crawl worker, which migrates nothing.
@@ -65,7 +68,7 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
     SQLite is opened in WAL mode, so that readers and the crawl do not block each other. With ``must_exist``, a missing file is
     an error instead of a new, empty ledger.
     """
-    parsed = make_url(url)
+    parsed = _parsed(url)
     if parsed.get_backend_name() == "sqlite":
         path = Path(parsed.database or "")
         if must_exist and not os.path.exists(path):  # noqa: PTH110 - Path.exists() raises without permission on the directory
@@ -88,6 +91,16 @@ def connect(url: str, *, must_exist: bool = False) -> Engine:
         raise DatabaseError("PostgreSQL needs the extra `postgres`: pip install 'kmsledger[postgres]'") from error
 
 
+def _parsed(url: str) -> URL:
+    try:
+        return make_url(url)
+    except (exc.ArgumentError, ValueError) as error:
+        raise DatabaseError(
+            f"{masked_url(url)} is not a database URL: use sqlite:///path/to/file or postgresql://user@host/database, and "
+            "percent-encode special characters in user and password"
+        ) from error
+
+
 @cache
 def _sqlite_dialect() -> Dialect:
     """One dialect for all files, so that each statement is compiled once per process and not once per engine."""
@@ -102,15 +115,18 @@ def translate_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except exc.DatabaseError as error:
-        raise DatabaseError(_explain(_name(engine), str(error.orig))) from error
+        raise DatabaseError(_explain(_name(engine), without_passwords(str(error.orig), engine.url))) from error
 
 
 def upgrade(engine: Engine) -> None:
     """Upgrade the database to the current schema and create missing tables. Raises DatabaseError for a newer schema."""
     with translate_errors(engine):
         with engine.connect() as connection:
-            if current(connection) == head():
+            revision = current(connection)
+            if revision == head():
                 return
+        if revision is None and engine.dialect.name == "sqlite" and engine.url.database:
+            share(Path(engine.url.database))
         with engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7262017)")
@@ -187,8 +203,25 @@ def _config() -> Config:
 
 
 def _name(engine: Engine) -> str:
-    """The URL as the user wrote it, without the password."""
-    return engine.url.set(drivername=engine.url.get_backend_name()).render_as_string(hide_password=True)
+    return shown(engine.url)
+
+
+def shown(url: URL) -> str:
+    """The URL for messages: as the user wrote it, without passwords, including those of the query."""
+    return masked_url(url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True))
+
+
+def without_passwords(text: str, url: URL) -> str:
+    """A message of a driver without the passwords of a URL, which it may repeat."""
+    for secret in passwords(url):
+        text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
+    return text
+
+
+def passwords(url: URL) -> tuple[str, ...]:
+    """The passwords of a URL, in its user part and in its query."""
+    values = [url.password, *(value for name, value in url.query.items() if "password" in name.lower())]
+    return tuple(each for value in values for each in ((value,) if isinstance(value, str) else value or ()) if each)
 
 
 def _set_up_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Table, Text, exc, func, insert, selec
 from models.errors import UserError
 from models.store import engine
 from models.store.crawl_lock import exclusive
-from models.store.engine import translate_errors
+from models.store.engine import shown, translate_errors
 from models.tables import versioned_tables
 from models.tables.runs import CrawlLock
 from models.versioned import Base
@@ -121,7 +121,7 @@ def _require_empty(target: Connection) -> None:
         target.exec_driver_sql("LOCK TABLE run IN SHARE ROW EXCLUSIVE MODE")
     for table in Base.metadata.sorted_tables:
         if target.execute(select(1).select_from(table).limit(1)).first() is not None:
-            where = target.engine.url.render_as_string(hide_password=True)
+            where = shown(target.engine.url)
             raise CopyError(f"{where} is not empty (table {table.name} has rows): name a new database to copy into")
 
 

@@ -43,6 +43,7 @@ def evidence(
     """
     from importlib.metadata import version
 
+    from models.file_access import make_directory
     from models.output_file import explained
     from models.settings import load
     from reports.evidence.pack import find_framework, load_evidence, write
@@ -59,7 +60,7 @@ def evidence(
         if output is None:
             output = settings.report.directory / pack.file_name
             with explained(output):
-                output.parent.mkdir(parents=True, exist_ok=True)
+                make_directory(output.parent)
         written = write(connection, pack, output)
     if written.differences:
         click.echo(

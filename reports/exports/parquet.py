@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import duckdb
 
+from models.file_access import make_directory, share
 from models.output_file import OutputError, reject_irregular
 from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.connection import CATALOG, Limits, fetch_one, literal, quoted
@@ -81,7 +82,7 @@ def _chosen(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> list
 def _staging(folder: Path) -> Iterator[Path]:
     """A temporary folder on the same file system, so that the final move is atomic."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_directory(folder)
         staging = Path(tempfile.mkdtemp(prefix=".kmsledger-", dir=folder)).absolute()
     except OSError as error:
         raise _refused(folder, error) from error
@@ -154,7 +155,8 @@ def _encoded(value: Any) -> str:
 
 
 def _moved(source: Path, target: Path) -> Path:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(target.parent)
+    share(source)
     reject_irregular(target)
     return source.replace(target)
 

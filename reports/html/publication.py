@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from models import file_access
 from models.output_file import explained
 from models.settings import Settings
 from reports.html import render
@@ -23,21 +24,26 @@ def publish(written: Sequence[Path], folder: Path, settings: Settings) -> list[P
     """Copy the reports to the folder, then replace its index page; returns the new files.
 
     Each file appears complete or not at all, and the index comes last, so that it never links a missing report. Reports of
-    earlier runs stay. Raises OutputError if the folder cannot be written.
+    earlier runs stay. The files have the access that the umask gives them. Raises OutputError if the folder cannot be written.
     """
     with explained(folder, _FIX):
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
+        if is_new:
+            file_access.publish(folder)
     copies = []
     for path in written:
         if _REPORT.fullmatch(path.name):
             copies.append(folder / path.name)
             render.copy(path, copies[-1])
+            file_access.publish(copies[-1])
     index = folder / "index.html"
     with explained(folder, _FIX):
         names = sorted(path.name for path in folder.iterdir() if path.is_file())
     with open_mart(settings.report.mart, stored=True)[0] as connection:
         runs = _runs(names, {row["run_id"]: row for row in Source(connection).rows("published_runs")})
     render.write("index.html.j2", {"title": settings.report.title, "runs": runs}, index)
+    file_access.publish(index)
     return [*copies, index]
 
 

@@ -17,6 +17,7 @@ from jinja2 import BytecodeCache, Environment, PackageLoader, StrictUndefined
 from jinja2.bccache import Bucket
 from markupsafe import Markup
 
+from models.file_access import make_directory
 from models.output_file import explained, keep_compiled, replacing
 from reports.html import labels
 from reports.html.charts import bars, line, trend_bars
@@ -90,7 +91,7 @@ def write(template: str, context: Mapping[str, Any], path: Path) -> None:
     page = environment().get_template(template).stream(context)
     page.enable_buffering(_BUFFER_SIZE)
     with explained(path, _FIX):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
     with replacing(path, fix=_FIX) as unfinished, unfinished.open("x", encoding="utf-8", newline="\n") as file:
         file.writelines(page)
 

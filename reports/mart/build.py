@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from models.file_access import share
 from models.output_file import reject_irregular, remove_stale_files, unfinished_version
 from models.settings import Settings
 from models.store.engine import check, connect, size
@@ -167,6 +168,7 @@ def mart_builder(
                 latest = resolve_as_of(runs).run_id == run
                 build_manifest.save(duck, replace(manifest, as_of=run, last_run=runs[-1].run_id, latest=latest))
                 _close(duck)
+                share(draft_path)
                 draft_path.replace(mart_path)
         finally:
             _remove(draft_path)

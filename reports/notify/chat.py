@@ -40,13 +40,20 @@ def check(chats: Sequence[ChatSettings]) -> None:
 
 
 def send(chat: ChatSettings, content: Summary, recipient: str) -> Outcome:
-    """Send the text once.
+    """Send the text once."""
+    return post(chat, title(content), text(content), recipient)
+
+
+def post(chat: ChatSettings, subject: str, body: str, recipient: str) -> Outcome:
+    """Send a text once.
 
     Apprise only says whether the service accepted a message. Without an HTTP status, whether it arrived is unknown.
     """
     service = _service(chat)
     with _log() as lines:
-        accepted = bool(service.notify(title=title(content), body=text(content), body_format="text"))
+        accepted = bool(
+            service.notify(title=subject.translate(_MARKUP), body=body.translate(_MARKUP), body_format="text")
+        )
     if accepted:
         return Outcome(recipient, "sent", "")
     reason = " ".join(_masked(line, chat) for line in lines) or "Apprise gives no reason"

@@ -8,8 +8,7 @@ from email.message import EmailMessage
 from functools import partial
 from typing import Final
 
-import click
-
+from models.console import complain, say
 from models.errors import UserError
 from models.settings import MailSettings, Settings
 from models.settings.delivery import ChatSettings, WebhookSettings
@@ -88,9 +87,9 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
                     outcome = Outcome(recipient, "skipped", f"nothing changed since run {content.unchanged_since}")
                     if not request.dry_run and log.claim(recipient):
                         log.record(outcome)
-                    click.echo(f"delivery: {recipient}: {outcome.detail}, so it is not sent")
+                    say(f"delivery: {recipient}: {outcome.detail}, so it is not sent")
                 elif request.dry_run:
-                    click.echo(f"delivery: {recipient} gets {channel.describe(recipient)}")
+                    say(f"delivery: {recipient} gets {channel.describe(recipient)}")
                 else:
                     pending.append(recipient)
             complete &= _send(channel, pending, log, resend=request.resend)
@@ -183,9 +182,9 @@ def _settled(recipient: str, entry: Entry) -> bool:
     detail = f", {entry.detail}" if entry.detail and entry.status != "sent" else ""
     state = f"{_STATES[entry.status]} ({entry.at:%Y-%m-%d %H:%M} UTC{detail})"
     if complete:
-        click.echo(f"delivery: {recipient}: {state}")
+        say(f"delivery: {recipient}: {state}")
     else:
-        click.echo(f"kmsledger: delivery to {recipient}: {state}; {_NO_RETRY}", err=True)
+        complain(f"delivery to {recipient}: {state}; {_NO_RETRY}")
     return complete
 
 
@@ -200,13 +199,13 @@ def _send(channel: Channel, recipients: Sequence[str], log: DeliveryLog, *, rese
             log.record(outcome)
         outcomes.append(outcome)
         if outcome.status == "sent":
-            click.echo(f"delivery: sent to {outcome.recipient}")
+            say(f"delivery: sent to {outcome.recipient}")
 
     def claim(recipient: str) -> bool:
         if log.claim(recipient, resend=resend):
             claimed.add(recipient)
             return True
-        click.echo(f"kmsledger: another process delivers the report to {recipient}", err=True)
+        complain(f"another process delivers the report to {recipient}")
         return False
 
     failure = ""
@@ -214,10 +213,10 @@ def _send(channel: Channel, recipients: Sequence[str], log: DeliveryLog, *, rese
         channel.send(recipients, on_outcome, claim)
     except DeliveryError as error:
         failure = error.message
-        click.echo(f"kmsledger: {failure}", err=True)
+        complain(f"{failure}")
     for outcome in outcomes:
         if outcome.status != "sent" and outcome.detail != failure:
-            click.echo(f"kmsledger: delivery to {outcome.recipient} {outcome.status}: {outcome.detail}", err=True)
+            complain(f"delivery to {outcome.recipient} {outcome.status}: {outcome.detail}")
     return sum(outcome.status == "sent" for outcome in outcomes) == len(recipients)
 
 

@@ -37,8 +37,14 @@ def post(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Outcome:
     """Send the event, with retries after connection failures, 408, 425, 429 and 5xx; redirects are not followed."""
-    body = payload(content)
     event = _event_id(content, recipient, str(time.time_ns()) if resend else "")
+    return send(settings, payload(content), event, recipient, sleep=sleep)
+
+
+def send(
+    settings: WebhookSettings, body: bytes, event: str, recipient: str, *, sleep: Callable[[float], None] = time.sleep
+) -> Outcome:
+    """Send an event with an ID, with retries."""
     for delay in (*RETRY_DELAYS, None):
         outcome = _attempt(settings, body, event, recipient)
         if outcome.status != "failed" or delay is None:

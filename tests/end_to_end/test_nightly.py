@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import email
 import email.policy
-import os
 import shutil
 import socket
 import sqlite3
 from pathlib import Path
 
 import pytest
-import yaml
 
 from benchmarks.fake_aws.client import FakeAws
-from benchmarks.fake_aws.presets import preset
 from demo import certificates
 from demo.smtp import MailServer
-from tests.end_to_end.conftest import FEW_RULES, PASSWORD, RULES, USER, Installation, Workspace
-from tests.reports.mart_schema import offer_schema
+from tests.end_to_end.conftest import Installation, Workspace
+from tests.end_to_end.small_installation import install, small_organization
 
 
 @pytest.fixture(scope="module")
@@ -26,32 +23,8 @@ def reported(
     mail: MailServer, tls: certificates.Certificates, tmp_path_factory: pytest.TempPathFactory
 ) -> Installation:
     """A nightly run of a small organization that has sent its report; read-only, tests that change it use a copy."""
-    directory = tmp_path_factory.mktemp("nightly")
-    (directory / "tls").mkdir()
-    shutil.copy(tls.authority, directory / "tls" / "ca.pem")
-    offer_schema(directory / "kmsledger.duckdb")
-    settings = directory / "kmsledger.yaml"
-    with FakeAws(preset("tiny", seed=4, accounts=2, keys_per_account_region=3, resources=0.1)) as aws:
-        values = {
-            "database": "sqlite:///ledger.db",
-            "aws": {"endpoint_url": aws.url},
-            "crawl": {"quota_share_percent": 100},
-            "role": {"external_id": aws.world.parameters.external_id},
-            "rules": {"disable": sorted({path.stem for path in RULES.glob("*.sql")} - FEW_RULES)},
-            "report": {"directory": "reports", "mart": "kmsledger.duckdb"},
-            "mail": {
-                "host": "localhost",
-                "port": mail.port,
-                "security": "starttls",
-                "username": USER,
-                "password": PASSWORD,
-                "ca_bundle": "tls/ca.pem",
-                "sender": "kmsledger@northwind.example",
-                "recipients": ["once@northwind.example"],
-            },
-        }
-        settings.write_text(yaml.safe_dump(values), encoding="utf-8")
-        installation = Installation(mail, directory, settings, {**os.environ, **aws.environment()})
+    with FakeAws(small_organization()) as aws:
+        installation = install(tmp_path_factory.mktemp("nightly"), aws, mail, tls, ["once@northwind.example"])
         done = installation.run("nightly")
         assert done.returncode == 3, done.stderr
     return installation

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-import yaml
 from sqlalchemy import select
 
 from benchmarks.fake_aws.client import FakeAws
-from benchmarks.fake_aws.presets import preset
 from demo import certificates
 from demo.smtp import MailServer
 from models.store.engine import connect
@@ -23,9 +22,9 @@ from models.tables.runs import Delivery
 from reports import pipeline
 from reports.notify.delivery_log import DeliveryLog
 from tests.dump_tables import rows
-from tests.end_to_end.conftest import FEW_RULES, PASSWORD, RULES, USER, Installation
+from tests.end_to_end import small_installation
+from tests.end_to_end.conftest import Installation
 from tests.reports.mart.test_incremental import everything
-from tests.reports.mart_schema import offer_schema
 
 pytestmark = pytest.mark.deep  # each case builds several marts
 
@@ -43,7 +42,7 @@ STAGES = {
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[FakeAws]:
-    with FakeAws(preset("tiny", seed=4, accounts=2, keys_per_account_region=3, resources=0.1)) as endpoint:
+    with FakeAws(small_installation.small_organization()) as endpoint:
         yield endpoint
 
 
@@ -55,31 +54,8 @@ def install(aws: FakeAws, mail: MailServer, tls: certificates.Certificates) -> I
     """A factory of installations without a ledger, with two recipients."""
 
     def make(directory: Path) -> Installation:
-        directory.mkdir()
-        (directory / "tls").mkdir()
-        shutil.copy(tls.authority, directory / "tls" / "ca.pem")
-        offer_schema(directory / "kmsledger.duckdb")
-        settings = directory / "kmsledger.yaml"
-        values = {
-            "database": "sqlite:///ledger.db",
-            "aws": {"endpoint_url": aws.url},
-            "crawl": {"quota_share_percent": 100, "last_use": {"enabled": False}},
-            "role": {"external_id": aws.world.parameters.external_id},
-            "rules": {"disable": sorted({path.stem for path in RULES.glob("*.sql")} - FEW_RULES)},
-            "report": {"directory": "reports", "mart": "kmsledger.duckdb"},
-            "mail": {
-                "host": "localhost",
-                "port": mail.port,
-                "security": "starttls",
-                "username": USER,
-                "password": PASSWORD,
-                "ca_bundle": "tls/ca.pem",
-                "sender": "kmsledger@northwind.example",
-                "recipients": [FIRST, SECOND],
-            },
-        }
-        settings.write_text(yaml.safe_dump(values), encoding="utf-8")
-        return Installation(mail, directory, settings, {**os.environ, **aws.environment()})
+        crawl = {"last_use": {"enabled": False}}
+        return small_installation.install(directory, aws, mail, tls, [FIRST, SECOND], crawl=crawl)
 
     return make
 
@@ -105,6 +81,10 @@ def undisturbed(install: Install, tmp_path_factory: pytest.TempPathFactory) -> I
 def copy_of_crawled(undisturbed: Installation, directory: Path) -> Installation:
     """An installation whose nightly run ended after the crawl."""
     shutil.copytree(undisturbed.directory.parent / "crawled", directory)
+    # The lock of the run that was copied, whose process is this one; that of a dead process is replaced.
+    with contextlib.closing(sqlite3.connect(directory / "ledger.db")) as connection:
+        connection.execute("DELETE FROM crawl_lock")
+        connection.commit()
     return Installation(undisturbed.mail, directory, directory / undisturbed.settings.name, undisturbed.environment)
 
 

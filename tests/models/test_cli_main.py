@@ -12,10 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
-import sys, time
+import asyncio, sqlite3, sys, time
 from concurrent.futures import ThreadPoolExecutor
 import click
-from models import cli_main
+from models import cli_main, console, interruption
 from reports.connections import new_connection, new_cursor
 
 ENDLESS = "SELECT sum(hash(range)) FROM range(1000000000000)"
@@ -51,15 +51,40 @@ def queries_of_threads():
             pass
 
 @click.command()
+def statement():
+    interruption.GRACE_S = 0.3
+    with cli_main.interruptible("crawl interrupted: resume it"):
+        print("ready", flush=True)
+        sqlite3.connect(":memory:").execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+        )
+
+@click.command()
+def late():
+    with interruption.deadline(0.2, "nightly.deadline"), cli_main.interruptible("stage interrupted: resume it"):
+        new_connection().execute(ENDLESS)
+
+@click.command()
+def late_event_loop():
+    with interruption.deadline(0.2, "nightly.deadline"), cli_main.interruptible("stage interrupted: resume it"):
+        asyncio.run(asyncio.sleep(60))
+
+@click.command()
 def fail():
     raise RuntimeError("no such thing")
+
+@click.command()
+def status():
+    console.say("run 1 complete")
 
 @click.command()
 def lines():
     for number in range(1_000_000):
         click.echo(number)
 
-command = {each.name: each for each in (sleep, query, query_without_message, queries_of_threads, fail, lines)}[sys.argv.pop(1)]
+command = {each.name: each for each in (
+    sleep, query, query_without_message, queries_of_threads, statement, late, late_event_loop, fail, status, lines
+)}[sys.argv.pop(1)]
 cli_main.main(command)
 """
 
@@ -90,10 +115,10 @@ def interrupt(
 
 @pytest.mark.parametrize(
     ("number", "ignore_interrupts"),
-    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True)],
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGTERM, True), (signal.SIGHUP, False)],
 )
 def test_a_signal_terminates_a_command_in_order(number: signal.Signals, ignore_interrupts: bool) -> None:
-    """SIGINT and SIGTERM run the cleanup and print one sentence; SIGTERM also works if SIGINT is ignored."""
+    """SIGINT, SIGTERM and SIGHUP run the cleanup and print one sentence; SIGTERM also works if SIGINT is ignored."""
     code, output, errors = interrupt("sleep", number, ignore_interrupts=ignore_interrupts)
     assert (code, output) == (4, "ready\nreleased\n")
     assert errors.strip() == "kmsledger: interrupted: run the command again"
@@ -120,6 +145,23 @@ def test_an_interrupted_query_is_an_interruption(
     assert (code, errors.strip()) == (4, f"kmsledger: {message}")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_call_that_cannot_be_interrupted_is_ended(number: signal.Signals) -> None:
+    """A statement in SQLite's code does not delay the end by more than the grace period; the message is that of its step."""
+    code, _, errors = interrupt("statement", number)
+    assert (code, errors.strip()) == (4, "kmsledger: crawl interrupted: resume it")
+
+
+@pytest.mark.parametrize("command", ["late", "late-event-loop"])
+@pytest.mark.parametrize("ignored", ["--default-signal=INT", "--ignore-signal=INT"])
+def test_a_deadline_interrupts_a_step(command: str, ignored: str) -> None:
+    """When the deadline passes, a query or an event loop ends, and the sentence names the setting and what was interrupted."""
+    started = ["env", ignored, sys.executable, "-c", PROGRAM, command]
+    done = subprocess.run(started, capture_output=True, text=True, check=False, cwd=ROOT, timeout=30)
+    sentence = "not finished within 0.2 s (nightly.deadline); stage interrupted: resume it"
+    assert (done.returncode, done.stderr.strip()) == (4, f"kmsledger: {sentence}")
+
+
 def test_a_closed_pipe_is_not_an_error() -> None:
     """A reader that wants only the first lines ends the command with exit code 0: 1 would mean findings."""
     with subprocess.Popen(
@@ -134,6 +176,14 @@ def test_a_closed_pipe_is_not_an_error() -> None:
         finally:
             process.kill()
         assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize(("command", "code"), [("status", 0), ("fail", 4), ("lines", 4)])
+def test_a_full_disk_behind_the_log_does_not_change_the_exit_code(command: str, code: int) -> None:
+    """If neither output nor errors can be written, the exit code is that of the command: 1 would mean findings."""
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run([sys.executable, "-c", PROGRAM, command], stdout=full, stderr=full, check=False, cwd=ROOT)
+    assert done.returncode == code
 
 
 def test_an_unexpected_error_is_one_sentence() -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from models.cli_options import CONFIG
+from models.cli_settings import configured
+from models.console import say
 
 
 @click.command("analyze-access")
@@ -19,11 +21,13 @@ def analyze_access(*, config_path: Path, redo: bool) -> None:
     includes this analysis. After the next `kmsledger mart`, the results are in the
     views effective_access, vendors and key_policy_problems.
     """
-    from models.settings import load
+    from models.store import crawl_lock
     from reports.access.analysis import stage
 
-    summary = stage.analyze_access(load(config_path), redo=redo)
-    click.echo(
+    settings = configured(config_path)
+    with crawl_lock.results(settings.database):
+        summary = stage.analyze_access(settings, redo=redo)
+    say(
         f"analyzed {summary.policies} distinct policies and {summary.grants} grant shapes for {summary.keys} key policies "
         f"in {summary.seconds:.1f} s"
     )

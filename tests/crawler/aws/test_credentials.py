@@ -178,6 +178,23 @@ def test_a_session_is_used_until_five_minutes_before_its_end() -> None:
     assert short.sessions == 21
 
 
+@pytest.mark.parametrize("lifetime", [dt.timedelta(hours=-23), dt.timedelta(hours=25)])
+def test_a_wrong_clock_does_not_change_the_life_of_a_session(lifetime: dt.timedelta) -> None:
+    """Where the clock of this machine is a day ahead or behind, a session lives as long as was requested: one for all calls."""
+    sts = Sts(lifetime=lifetime)
+
+    async def scenario() -> dt.datetime:
+        provider = await sts.roles().member(MEMBER)
+        assert isinstance(provider, RoleCredentials)
+        for _ in range(3):
+            await provider.credentials()
+        return provider._expires_at
+
+    expires_at = asyncio.run(scenario())
+    assert sts.sessions == 1
+    assert dt.timedelta(minutes=50) < expires_at - dt.datetime.now(dt.UTC) <= dt.timedelta(hours=1)
+
+
 def test_an_expired_session_is_renewed_once_for_concurrent_calls() -> None:
     """Fifty calls in flight when the session expires cause one AssumeRole call, and all succeed."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pytest
@@ -279,7 +280,8 @@ def test_the_quota_is_the_documented_one() -> None:
     assert RATES[OPERATION] == 5.0
 
 
-def test_the_time_limit_defers_the_rest(polling: PollingLedger) -> None:
+@pytest.mark.parametrize(("max_minutes", "remaining"), [(0, math.inf), (30, 0), (30, -5)])
+def test_the_time_limit_defers_the_rest(polling: PollingLedger, max_minutes: int, remaining: float) -> None:
     """After the time limit the results are saved, and the rest is left to the next run without a gap."""
     polling.keys(range(40))
 
@@ -295,11 +297,11 @@ def test_the_time_limit_defers_the_rest(polling: PollingLedger) -> None:
                     await asyncio.sleep(3600)
                 return await usual(*call)
 
-        poller = polling.create_poller(Stalling({}), max_minutes=0)
+        poller = polling.create_poller(Stalling({}), max_minutes=max_minutes)
         poller.enqueue(ACCOUNT, REGION)
         await stuck.wait()
         started = asyncio.get_running_loop().time()
-        await poller.finish()
+        await poller.finish(remaining)
         poller.enqueue(ACCOUNT, REGION)  # too late: nothing starts any more
         return aws, asyncio.get_running_loop().time() - started
 

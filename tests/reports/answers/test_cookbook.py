@@ -109,6 +109,7 @@ EXPECTED: dict[str, tuple[dict[str, str], dict[str, Any]]] = {
         {},
         {"action": "s3:GetEncryptionConfiguration", "gaps": 1, "sample_accounts": ["Shop"], "consecutive_runs": 3},
     ),
+    "coverage-trend": ({}, {"run_id": 1, "change": None, "lost": None, "regained": None}),
     "coverage-matrix": (
         {},
         {"account_name": "Locked", "failed": 1, "failed_regions": ["eu-west-1"], "consecutive_runs": 3},

@@ -15,6 +15,7 @@ from sqlalchemy import insert
 from models.settings import Settings
 from models.store.engine import connect as connect_ledger
 from models.tables.runs import Run
+from reports.answers.cookbook_loader import recipes
 from reports.answers.coverage_gate import check_coverage
 from reports.answers.questions.coverage import coverage
 from reports.answers.questions.runs import runs
@@ -67,12 +68,24 @@ def run(command: Any, settings: Settings, *arguments: str) -> Result:
 
 
 def test_each_run_has_its_coverage(duck: duckdb.DuckDBPyConnection) -> None:
-    """The share that was read completely is rounded down; a refused account counts as one, excluded account-regions do not."""
+    """The share that was read completely is rounded down; a refused account counts as its region, excluded ones do not count."""
     assert duck.execute("FROM run_coverage ORDER BY run_id").fetchall() == [
         (1, 6, 6, 0, 0, 100),
         (2, 6, 5, 1, 0, 83),
         (3, 6, 4, 1, 1, 66),
         (4, 6, 3, 2, 1, 50),
+    ]
+
+
+def test_the_trend_names_what_each_run_lost(duck: duckdb.DuckDBPyConnection) -> None:
+    """Per run: the change of the coverage, and the account-regions that it lost, among them those of a refused account."""
+    query = next(recipe for recipe in recipes() if recipe.name == "coverage-trend").query
+    columns = "run_id, coverage_percent, change, lost, regained"
+    assert duck.execute(f"SELECT {columns} FROM ({query}) ORDER BY run_id").fetchall() == [
+        (1, 100, None, None, None),
+        (2, 83, -17, 1, 0),
+        (3, 66, -17, 1, 0),
+        (4, 50, -16, 1, 0),
     ]
 
 
@@ -224,21 +237,74 @@ def test_a_streak_ends_where_an_account_region_was_read(
             CREATE SCHEMA internal;
             CREATE MACRO internal.in_scope(outcome) AS outcome IN ('complete', 'partial', 'failed');
             CREATE TABLE internal.run (run_id INTEGER, started_at TIMESTAMP);
-            CREATE TABLE internal.scope_coverage (run_id INTEGER, account_id VARCHAR, region VARCHAR, outcome VARCHAR);
+            CREATE TABLE internal.scope_coverage (run_id INTEGER, account_id VARCHAR, region VARCHAR, outcome VARCHAR,
+              read_run_id INTEGER);
             CREATE MACRO coverage_as_of(run) AS TABLE
               SELECT account_id, '' AS account_name, region, outcome, NULL AS action, '' AS cause, '' AS cause_text,
-                NULL AS since_run, NULL AS consecutive_runs
+                NULL AS since_run, NULL AS consecutive_runs, read_run_id
               FROM internal.scope_coverage WHERE run_id = run
               UNION ALL
-              SELECT account_id, '', region, 'gap', 'organizations:ListAccounts', 'denied', 'denied', 7, 9
+              SELECT account_id, '', region, 'gap', 'organizations:ListAccounts', 'denied', 'denied', 7, 9, NULL
               FROM internal.scope_coverage WHERE run_id = run AND region = 'organization'
             """
         )
-        connection.executemany("INSERT INTO internal.scope_coverage VALUES (?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO internal.scope_coverage VALUES (?, ?, ?, ?, NULL)", rows)
         found = connection.execute(
             f"SELECT region, since_run, consecutive_runs FROM ({view.select.replace('as_of_run', '3')})"
         )
         assert found.fetchall() == expected
+
+
+@pytest.mark.parametrize(
+    ("history", "expected"),
+    [
+        ([{"*": "failed"}], (1, 0, 1)),
+        ([{IRELAND: "complete", VIRGINIA: "complete", "global": "partial"}, {"*": "failed"}], (3, 0, 3)),
+        ([{IRELAND: "complete", VIRGINIA: "excluded"}, {}, {"*": "failed"}], (1, 0, 1)),
+        (
+            [{IRELAND: "complete"}, {IRELAND: "complete", VIRGINIA: "failed"}, {"*": "failed"}, {"*": "failed"}],
+            (2, 0, 2),
+        ),
+        ([{"*": "failed"}, {IRELAND: "complete", VIRGINIA: "complete"}], (2, 2, 0)),
+        ([{IRELAND: "complete"}, {"*": "suspended"}], None),
+    ],
+)
+def test_a_refused_account_weighs_its_known_account_regions(
+    history: Sequence[Scopes], expected: tuple[int, int, int] | None
+) -> None:
+    """It counts as the account-regions of the last earlier run that entered it, and as one if none did."""
+    (view,) = (view for view in views() if view.name == "run_coverage")
+    rows = [(run, SHOP, region, outcome) for run, scopes in enumerate(history, 1) for region, outcome in scopes.items()]
+    with new_connection() as connection:
+        connection.execute(
+            """
+            CREATE SCHEMA internal;
+            CREATE MACRO internal.in_scope(outcome) AS outcome IN ('complete', 'partial', 'failed');
+            CREATE TABLE internal.scope_coverage (run_id INTEGER, account_id VARCHAR, region VARCHAR, outcome VARCHAR);
+            """
+        )
+        connection.executemany("INSERT INTO internal.scope_coverage VALUES (?, ?, ?, ?)", rows)
+        query = (
+            f"SELECT account_regions, complete, failed FROM ({view.select.replace('as_of_run', '9')}) WHERE run_id = ?"
+        )
+        assert connection.execute(query, [len(history)]).fetchone() == expected
+
+
+@pytest.mark.parametrize(("streaks", "code"), [([2, 1], 0), ([2, 3], 3), ([2, None], 3), ([None], 3)])
+def test_gaps_of_unknown_age_are_not_tolerated(streaks: list[int | None], code: int) -> None:
+    """If it is unknown for how many runs an account-region has had gaps, the gate does not tolerate them, and says so."""
+    with new_connection() as connection:
+        connection.execute(
+            """
+            CREATE TABLE runs AS SELECT 1 AS run_id, 'partial' AS status;
+            CREATE TABLE run_coverage AS SELECT 1 AS run_id, 8 AS complete, 10 AS account_regions, 80 AS coverage_percent;
+            CREATE TABLE incomplete_account_regions (consecutive_runs INTEGER);
+            """
+        )
+        connection.executemany("INSERT INTO incomplete_account_regions VALUES (?)", [[streak] for streak in streaks])
+        result = check_coverage(connection, 0, 2)
+    assert result.exit_code == code
+    assert ("an unknown number of runs" in result.message) == (None in streaks)
 
 
 def test_a_run_that_was_resumed_after_the_mart_is_not_in_it(settings: Settings) -> None:
