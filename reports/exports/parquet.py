@@ -17,7 +17,7 @@ from models.file_access import make_directory, share
 from models.output_file import OutputError, reject_irregular
 from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.connection import CATALOG, Limits, fetch_one, literal, quoted
-from reports.mart.errors import MartError, QueryError
+from reports.mart.errors import MartError, OutdatedMartError, QueryError
 from reports.mart.mart_reader import open_mart
 from reports.mart.view_loader import views
 
@@ -143,6 +143,8 @@ def _view(
             whole.unlink()
     except duckdb.OutOfMemoryException as error:
         raise MartError(f"view {name} exceeds the memory limit: raise it with --memory-limit") from error
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise OutdatedMartError from error
     except duckdb.Error as error:
         raise OutputError(f"view {name} cannot be exported: {str(error).splitlines()[0]}") from error
     _cleared(date, written)

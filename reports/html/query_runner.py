@@ -11,7 +11,6 @@ from typing import Any
 import duckdb
 
 from reports.connections import new_cursor
-from reports.mart.errors import MartError
 from reports.mart.rows import QueryFiles, Row
 
 
@@ -49,17 +48,6 @@ class Source(QueryFiles):
         super().__init__(connection, "reports.html", "queries")
         self._tables: dict[str, list[Row]] = {}
         self._values: dict[str, Values] = {}
-
-    @contextmanager
-    def executed(self, query: str, **parameters: Any) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor with the result of a query. Raises MartError if the mart is of another version."""
-        try:
-            with super().executed(query, **parameters) as cursor:
-                yield cursor
-        except (duckdb.CatalogException, duckdb.BinderException) as error:
-            raise MartError(
-                "the mart lacks views that this version of kmsledger reads: run `kmsledger mart` to rebuild it"
-            ) from error
 
     @contextmanager
     def cursor(self, catalog: str) -> Iterator[duckdb.DuckDBPyConnection]:

@@ -17,6 +17,7 @@ from reports.mart.build_manifest import built_by_this_program
 from reports.mart.connection import CATALOG, Limits, attached, locked
 from reports.mart.errors import MartError
 from reports.mart.internal_schema import create_schema
+from reports.mart.rows import of_this_version
 
 WHOLE = "whole"
 """The catalog of the mart's file."""
@@ -37,7 +38,8 @@ def connect(
         schema = built_by_this_program(connection, WHOLE)
         ledger(connection, selects, schema=schema)
         connection.execute(change_log.VIEW)
-        view_loader.create(connection, moment.run_id, schema=schema, stored=stored)
+        with of_this_version():  # the tables of an earlier version lack columns
+            view_loader.create(connection, moment.run_id, schema=schema, stored=stored)
         if stored:
             connection.execute(f"CHECKPOINT {CATALOG}")  # compresses what was computed, to a quarter or less
         locked(connection, limits)

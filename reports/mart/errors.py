@@ -7,6 +7,13 @@ class MartError(UserError):
     """The mart cannot be built or read."""
 
 
+class OutdatedMartError(MartError):
+    """The mart lacks a view or column, because an earlier version built it (exit code 4)."""
+
+    def __init__(self) -> None:
+        super().__init__("the mart lacks views that this version of kmsledger reads: run `kmsledger mart` to rebuild it")
+
+
 class OverLimitError(MartError):
     """A query exceeded its time or memory limit (exit code 4)."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from reports.connections import new_cursor
+from reports.mart.errors import OutdatedMartError
 
 Row = dict[str, Any]
 
@@ -19,9 +20,19 @@ _BATCH = 500
 _PARAMETER = re.compile(r"\$(\w+)")
 
 
+@contextmanager
+def of_this_version() -> Iterator[None]:
+    """Raise OutdatedMartError if a query of this program names a view or column that the mart does not have."""
+    try:
+        yield
+    except (duckdb.CatalogException, duckdb.BinderException) as error:
+        raise OutdatedMartError from error
+
+
 def rows(duck: duckdb.DuckDBPyConnection, query: str, values: dict[str, Any] | None = None) -> list[Row]:
-    """The rows of a query."""
-    return list(_fetch(duck.execute(query, values or {})))
+    """The rows of a query of this program. Raises OutdatedMartError if the mart is of an earlier version."""
+    with of_this_version():
+        return list(_fetch(duck.execute(query, values or {})))
 
 
 class QueryFiles:
@@ -41,13 +52,14 @@ class QueryFiles:
 
     @contextmanager
     def executed(self, query: str, **parameters: Any) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A cursor with the result of `<query>.sql`."""
+        """A cursor with the result of `<query>.sql`. Raises OutdatedMartError if the mart is of an earlier version."""
         sql = _sql(*self._files, query)
         # A cursor per query, because several can be read at the same time.
         cursor = new_cursor(self._connection)
         try:
             cursor.execute(self._use)
-            cursor.execute(sql, {name: parameters[name] for name in set(_PARAMETER.findall(sql))})
+            with of_this_version():
+                cursor.execute(sql, {name: parameters[name] for name in set(_PARAMETER.findall(sql))})
             yield cursor
         finally:
             cursor.close()
