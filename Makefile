@@ -21,7 +21,7 @@ PYTEST = $(BIN)/python -m pytest -n $$(expr $$(nproc) + 1) --maxprocesses 8 --di
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-deep lint bench templates lock tools clean
+.PHONY: help setup demo test test-deep lint bench templates docs lock tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -70,6 +70,13 @@ templates: $(READY) ## write the templates and modules in deploy/, which follow 
 			$(abspath $(BIN))/kmsledger permissions --role $${part%:*} --format $${file%%:*} --output $${file#*:} || exit; \
 		done; \
 	done
+
+# Copied, because MkDocs reads one directory, and the links between the documents lead to others.
+docs: $(READY) ## build the documents as a site in build/site (strict: every warning is an error)
+	@rm -rf build/documents && mkdir -p build/documents
+	@cp -R README.md CONTRIBUTING.md CHANGELOG.md LICENSE config.example.yaml docs deploy build/documents
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file docs/mkdocs.yml
+	@echo "open build/site/index.html in a browser"
 
 # In a separate environment, because the lock tool is not a locked dependency. --no-config: the lock contains
 # the releases of the public index, regardless of the configuration of this machine.
