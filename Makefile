@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 LOCK_TOOLS := build/lock
+COMPILE_LOCK = $(LOCK_TOOLS)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--annotation-style line --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 # Settings of the user or shell must not redirect the installation.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 # Without byte code files, every start compiles all modules: seconds, hundreds of times in a test run.
@@ -73,12 +75,12 @@ templates: $(READY) ## write the templates and modules in deploy/, which follow 
 
 # In a separate environment, because the lock tool is not a locked dependency. --no-config: the lock contains
 # the releases of the public index, regardless of the configuration of this machine.
-lock: ## regenerate requirements.lock with hashes for all platforms (ARGS=--upgrade for newer releases)
+lock: ## regenerate both locks with hashes for all platforms (ARGS=--upgrade for newer releases)
 	$(PYTHON) -m venv $(LOCK_TOOLS)
 	$(LOCK_TOOLS)/bin/pip install $(QUIET) 'uv>=0.9,<1'
-	$(LOCK_TOOLS)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--annotation-style line --no-config --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make lock" --quiet --output-file requirements.lock $(ARGS)
+	$(COMPILE_LOCK) --extra dev --output-file requirements.lock $(ARGS)
+	$(COMPILE_LOCK) --extra postgres --extra distributed --extra chat --constraint requirements.lock \
+		--output-file requirements-runtime.lock
 
 tools: ## install Chromium and a font for the browser tests (Debian; as root or with sudo)
 	@if [ "$${KMSLEDGER_NO_BROWSER:-}" = 1 ] || command -v chromium >/dev/null; then exit 0; fi; \
