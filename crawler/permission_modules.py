@@ -247,7 +247,7 @@ def _crawler_variables(permissions: Permissions) -> list[str]:
     )
     return [
         _variable("member_role_name", "role.name in the settings of kmsledger.", name),
-        _variable("crawler_role_name", "The role that runs the crawler.", CRAWLER_ROLE),
+        _variable("crawler_role_name", "The role that runs the crawler, without a path.", CRAWLER_ROLE),
         _variable("trusted_service", service, SERVICES[0]),
     ]
 

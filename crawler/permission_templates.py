@@ -89,7 +89,7 @@ def crawler_template(permissions: Permissions) -> Template:
             "CrawlerRoleName": {
                 "Type": "String",
                 "Default": CRAWLER_ROLE,
-                "Description": "The role that runs the crawler.",
+                "Description": "The role that runs the crawler, without a path.",
             },
             "TrustedService": {
                 "Type": "String",

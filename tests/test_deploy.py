@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
 STATE = "/var/lib/kmsledger"
 SECRETS = {"KMSLEDGER_EXTERNAL_ID": "id-of-the-organization", "KMSLEDGER_MAIL_PASSWORD": "secret"}
+TEMPLATES = {"all": "organization", "member": "member-role", "management": "crawler", "reader": "reader-role"}
+"""Names of templates and modules by role."""
 
 
 @pytest.mark.parametrize("with_mail", [False, True])
@@ -52,18 +54,18 @@ def test_both_schedulers_run_the_same_command() -> None:
     assert " 0|1|3) ;;" in cron
 
 
-@pytest.mark.parametrize(
-    ("role", "name"),
-    [("all", "organization"), ("member", "member-role"), ("management", "crawler"), ("reader", "reader-role")],
-)
+@pytest.mark.parametrize("role", TEMPLATES)
 @pytest.mark.parametrize(
     ("output_format", "path"),
     [("cloudformation", "cloudformation/{}.yaml"), ("terraform", "terraform/{}/main.tf")],
 )
-def test_templates_are_those_that_the_command_prints(output_format: str, path: str, role: str, name: str) -> None:
-    """Templates and modules follow from the declared operations; after a change the command in their first line writes them."""
+def test_templates_are_those_that_the_command_prints(
+    output_format: str, path: str, role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Templates and modules follow from the declared operations; `make templates` writes them after a change."""
+    monkeypatch.chdir(tmp_path)  # where no settings file is
     result = CliRunner().invoke(permissions, ["--format", output_format, "--role", role], catch_exceptions=False)
-    assert (DEPLOY / path.format(name)).read_text(encoding="utf-8") == result.stdout
+    assert (DEPLOY / path.format(TEMPLATES[role])).read_text(encoding="utf-8") == result.stdout
 
 
 def test_every_template_is_checked() -> None:
@@ -73,5 +75,5 @@ def test_every_template_is_checked() -> None:
         for folder in ("cloudformation", "terraform")
         for file in (DEPLOY / folder).rglob("*.*")
     }
-    names = ("organization", "member-role", "crawler", "reader-role")
+    names = TEMPLATES.values()
     assert files == {f"cloudformation/{name}.yaml" for name in names} | {f"terraform/{name}/main.tf" for name in names}

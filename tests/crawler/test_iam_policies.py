@@ -16,6 +16,12 @@ MANAGED_POLICY_LIMIT = 6144
 """The maximum size of a managed policy in characters, without white space (IAM quotas)."""
 
 
+@pytest.fixture(autouse=True)
+def _without_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run commands where no settings file is, unless a test names one."""
+    monkeypatch.chdir(tmp_path)
+
+
 def printed(*arguments: str) -> dict[str, Any]:
     """Return the policy that the command prints."""
     result = CliRunner().invoke(permissions, arguments, catch_exceptions=False)
@@ -58,7 +64,7 @@ HUB = "arn:aws:iam::111122223333:role/Crawler"
 
 def settings_file(folder: Path, text: str) -> str:
     """Write a settings file and return its path."""
-    path = folder / "kmsledger.yaml"
+    path = folder / "settings.yaml"
     path.write_text(text, encoding="utf-8")
     return str(path)
 
@@ -145,6 +151,18 @@ def test_one_document_has_every_policy(tmp_path: Path) -> None:
     assert statements["member_accounts"] == printed("--key-policy", *config)
     assert statements["account_of_the_crawler"]["Principal"] == {"AWS": HUB}
     assert "reader_role" not in document
+
+
+def test_the_partition_is_that_of_the_principal() -> None:
+    """The ARN of the crawler's identity shows the partition, which --partition overrides."""
+    china = ("--principal", "arn:aws-cn:iam::111122223333:role/Crawler")
+    resources = [
+        printed("--role", "management", *options)["Statement"][-1]["Resource"].split(":")[1]
+        for options in ((), china, (*china, "--partition", "aws-us-gov"))
+    ]
+    assert resources == ["aws", "aws-cn", "aws-us-gov"]
+    key_policy = printed("--key-policy", *china)
+    assert key_policy["Principal"] == {"AWS": "arn:aws-cn:iam::ACCOUNT:role/KmsInventoryReadOnly"}
 
 
 def test_a_document_without_a_principal_says_what_to_replace() -> None:

@@ -27,6 +27,12 @@ FORMATTED = """\
 }"""
 
 
+@pytest.fixture(autouse=True)
+def _without_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run commands where no settings file is, unless a test names one."""
+    monkeypatch.chdir(tmp_path)
+
+
 def module(*arguments: str) -> dict[str, Any]:
     """Parse a printed module."""
     parsed: dict[str, Any] = hcl2.loads(printed("--format", "terraform", *arguments))

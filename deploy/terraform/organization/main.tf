@@ -20,7 +20,7 @@ variable "member_role_name" {
 }
 
 variable "crawler_role_name" {
-  description = "The role that runs the crawler."
+  description = "The role that runs the crawler, without a path."
   type        = string
   default     = "kmsledger-crawler"
 }
