@@ -179,7 +179,7 @@ def test_systemd_analyze_notices_a_mistake(tmp_path: Path) -> None:
 
 
 def test_the_service_is_confined(tmp_path: Path) -> None:
-    """systemd rates the exposure of the service below 2 of 10."""
+    """Systemd rates the exposure of the service below 2 of 10."""
     service = installed_units(tmp_path)[0]
     done = run("systemd-analyze", "security", "--offline=yes", "--threshold=20", "--no-pager", service)
     assert done.returncode == 0, done.stdout
@@ -220,7 +220,7 @@ def test_a_failure_is_one_line_and_one_mail(tmp_path: Path, variables: dict[str,
 
 
 def test_logrotate_rotates_the_log(tmp_path: Path) -> None:
-    """logrotate accepts the file; it renames the log and creates a new one that only the service can read."""
+    """Logrotate accepts the file; it renames the log and creates a new one that only the service can read."""
     log, rules = tmp_path / "kmsledger.log", tmp_path / "rules"
     text = (DEPLOY / "kmsledger.logrotate").read_text(encoding="utf-8")
     assert "/var/lib/kmsledger/kmsledger.log" in (DEPLOY / "kmsledger.cron").read_text(encoding="utf-8")
