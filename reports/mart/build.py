@@ -40,7 +40,7 @@ _STORAGE = "v1.0.0"
 """An old storage version, so that older DuckDB clients can open the file."""
 
 _MIN_MEMORY, _MAX_MEMORY = 300_000_000, 2_500_000_000
-"""Bytes for DuckDB, which spills to disk beyond; between them, a third of the size of the ledger. Not everything can be spilled:
+"""Bytes for DuckDB, which spills to disk beyond; between them, half the size of the ledger. Not everything can be spilled:
 a build that needs more is repeated with 80 % of the machine's memory."""
 
 _SMALL = 10_000_000
@@ -150,7 +150,7 @@ def mart_builder(
     inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties, schema_of)
     manifest = build_manifest.expected(engine_url, parties)
     with _errors_explained(mart_path):
-        memory = min(max(ledger_size // 3, _MIN_MEMORY), _MAX_MEMORY)
+        memory = min(max(ledger_size // 2, _MIN_MEMORY), _MAX_MEMORY)
         try:
             try:
                 duck, run = inputs.draft(manifest, extensions, ledger_size, memory)

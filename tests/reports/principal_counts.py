@@ -8,8 +8,11 @@ _PRINCIPAL = "party, party_name, principal_account, principal, principal_type, e
 _COUNTS = f"""
     SELECT {_PRINCIPAL}, CAST(sum(keys) AS BIGINT), min(since)
     FROM (
-        SELECT policy_hash, account_id, {_PRINCIPAL}, max(keys) AS keys, min(since) AS since
-        FROM internal.principal_uses_as_of($run) GROUP BY ALL
+        SELECT DISTINCT policy_hash, account_id, {_PRINCIPAL}, keys, since
+        FROM internal.principal_uses_as_of($run) WHERE source = 'policy'
+        UNION ALL
+        SELECT policy_hash, account_id, {_PRINCIPAL}, keys, since
+        FROM internal.principal_uses_as_of($run) WHERE source = 'grant'
     )
     GROUP BY ALL
 """

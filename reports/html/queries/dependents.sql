@@ -1,8 +1,13 @@
 -- Keys by the number of dependents, with the resources; a key that is not in the ledger has its class as state.
 WITH listed AS (
-    SELECT key_arn, count(DISTINCT resource_arn) AS resources, min(key_class) AS key_class, count(*) AS known
-    FROM resource_keys
-    WHERE key_arn IS NOT NULL
+    -- Not count(DISTINCT resource_arn), which takes twice as long.
+    SELECT key_arn, count(*) AS resources, min(key_class) AS key_class, CAST(sum(known) AS BIGINT) AS known, count(*) OVER () AS total
+    FROM (
+        SELECT key_arn, resource_arn, min(key_class) AS key_class, count(*) AS known
+        FROM resource_keys
+        WHERE key_arn IS NOT NULL
+        GROUP BY key_arn, resource_arn
+    )
     GROUP BY key_arn
     ORDER BY resources DESC, key_arn
     LIMIT $limit
@@ -36,7 +41,7 @@ SELECT d.key_arn, CASE WHEN d.key_arn IN (SELECT key_arn FROM keys) THEN d.key_a
     d.known || CASE WHEN d.known = 1 THEN ' reference' ELSE ' references' END AS summary,
     named.uses,
     nullif(greatest(d.known - $nested, 0), 0) AS uses_more,
-    (SELECT count(DISTINCT key_arn) FROM resource_keys WHERE key_arn IS NOT NULL) AS total
+    d.total
 FROM listed AS d
 JOIN counted USING (key_arn)
 JOIN named USING (key_arn)

@@ -7,27 +7,35 @@ WITH path AS (
     FROM effective_access
     WHERE path <> 'iam' AND access IN ('vendor', 'external', 'public', 'public_via_service')
 ),
-listed AS (
+path_key AS (
+    SELECT DISTINCT party, kind, key_arn FROM path
+),
+used AS (
     SELECT party, kind, list_sort(list(DISTINCT principal_account) FILTER (principal_account IS NOT NULL)) AS accounts,
-        count(DISTINCT key_arn) AS key_count,
         -- What reads data, what gives access to others, and what destroys keys comes first.
-        list_sort(list_transform(list_distinct(flatten(list(operations))), lambda operation: {
+        list_sort(list_transform(list_distinct(flatten(list(DISTINCT operations))), lambda operation: {
             'rank': coalesce(list_position(['kms:Decrypt', 'kms:CreateGrant', 'kms:PutKeyPolicy', 'kms:ScheduleKeyDeletion',
                 'kms:DisableKey', 'kms:Sign', 'kms:Encrypt', 'kms:GenerateDataKey'], operation), 99), 'operation': operation
         })) AS ranked,
-        list_sort(list(DISTINCT path), 'DESC') AS paths, min(since) AS since, min(since_run) AS since_run,
-        count(*) OVER () AS total
+        list_sort(list(DISTINCT path), 'DESC') AS paths, min(since) AS since, min(since_run) AS since_run
     FROM path
     GROUP BY party, kind
+),
+listed AS (
+    SELECT u.*, k.key_count, k.first_keys, count(*) OVER () AS total
+    FROM used AS u
+    JOIN (
+        SELECT party, kind, count(*) AS key_count, min(key_arn, $nested) AS first_keys FROM path_key GROUP BY party, kind
+    ) AS k USING (party, kind)
     ORDER BY kind = 'known_party', kind, key_count DESC, party
     LIMIT $limit
 ),
 key AS (
-    SELECT party, kind, list([key_name, key_arn, place, operations] ORDER BY key_arn)[1:$nested] AS key_list
+    SELECT party, kind, list([key_name, key_arn, place, operations] ORDER BY key_arn) AS key_list
     FROM (
         SELECT party, kind, key_arn, any_value(key_name) AS key_name, any_value(place) AS place,
             array_to_string(list_sort(list_distinct(flatten(list(operations)))), ', ') AS operations
-        FROM path SEMI JOIN listed USING (party, kind)
+        FROM path SEMI JOIN (SELECT party, kind, unnest(first_keys) AS key_arn FROM listed) AS f USING (party, kind, key_arn)
         GROUP BY party, kind, key_arn
     )
     GROUP BY party, kind
@@ -36,7 +44,7 @@ data AS (
     SELECT party, kind, string_agg(resources || ' ' || coalesce($services[service], service), ', ' ORDER BY resources DESC, service) AS data
     FROM (
         SELECT party, kind, service, count(DISTINCT resource_arn) AS resources
-        FROM (SELECT DISTINCT party, kind, key_arn FROM path SEMI JOIN listed USING (party, kind)) JOIN resource_keys USING (key_arn)
+        FROM path_key SEMI JOIN listed USING (party, kind) JOIN resource_keys USING (key_arn)
         GROUP BY party, kind, service
     )
     GROUP BY party, kind

@@ -1,10 +1,14 @@
 -- Keys with policy, grants, tags and dependents; the keys in $first come first, in that order.
-WITH listed AS (
-    SELECT *, coalesce(list_position($first, key_arn), 2147483647) AS sort_order
+WITH chosen AS (
+    SELECT key_arn, coalesce(list_position($first, key_arn), 2147483647) AS sort_order
     FROM keys
     ORDER BY sort_order, manager IS NULL DESC, manager = 'CUSTOMER' DESC, state IS NOT DISTINCT FROM 'Enabled',
         account_name, account_id, region, alias NULLS LAST, key_arn
     LIMIT $limit
+),
+-- Only these with all columns, which would take seconds to sort for a million keys.
+listed AS (
+    SELECT k.*, c.sort_order FROM keys AS k JOIN chosen AS c USING (key_arn)
 ),
 policy AS (
     SELECT key_arn, list([
@@ -23,14 +27,16 @@ unreadable AS (
     WHERE NOT readable
     GROUP BY key_arn
 ),
+-- Not the view grants, which joins the millions of all keys first.
 granted AS (
     SELECT key_arn, count(*) AS known, list([
         coalesce(name || chr(10), '') || grant_id,
-        coalesce(grantee, 'unknown')
+        coalesce(grantee_service_principal, grantee_principal, 'unknown')
             || coalesce(chr(10) || 'may be retired by ' || coalesce(retiring_principal, retiring_service_principal), ''),
-        array_to_string(operations, ', '), constraints
+        array_to_string(CAST(CAST(operations AS JSON) AS VARCHAR[]), ', '), constraints
     ] ORDER BY created_at NULLS FIRST, grant_id)[1:$nested] AS grants
-    FROM grants SEMI JOIN listed USING (key_arn)
+    FROM internal.key_grant AS g SEMI JOIN listed USING (key_arn)
+    WHERE internal.known(g.valid_from, g.valid_to, internal.view_run())
     GROUP BY key_arn
 ),
 tagged AS (

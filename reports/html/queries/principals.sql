@@ -2,11 +2,14 @@
 WITH named AS (
     SELECT party, party_name, principal_account, principal, principal_type, effect, CAST(sum(keys) AS BIGINT) AS key_count, min(since) AS since
     FROM (
-        -- A principal that the policy names is named by all keys with this policy, whatever their grants.
-        SELECT policy_hash, account_id, party, party_name, principal_account, principal, principal_type, effect,
-            max(keys) AS keys, min(since) AS since
+        -- Two statements of a policy can name the same principal.
+        SELECT DISTINCT policy_hash, account_id, party, party_name, principal_account, principal, principal_type, effect, keys, since
         FROM internal.principal_uses
-        GROUP BY ALL
+        WHERE source = 'policy'
+        UNION ALL
+        SELECT policy_hash, account_id, party, party_name, principal_account, principal, principal_type, effect, keys, since
+        FROM internal.principal_uses
+        WHERE source = 'grant'
     )
     GROUP BY ALL
 ),

@@ -60,7 +60,7 @@ _DERIVED: Final = {
     },
     **{
         f"internal.{part}": f"FROM {CATALOG}.internal.{part} SEMI JOIN {OWN_CATALOG}.internal.key_policy USING (policy_hash)"
-        for part in ("policy_principal", "policy_statement")
+        for part in ("policy", "policy_principal", "policy_statement")
     },
     "internal.principal_dim": f"""
         FROM {CATALOG}.internal.principal_dim

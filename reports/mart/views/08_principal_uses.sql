@@ -1,6 +1,6 @@
--- The principals named in key policies, and the grantees of grants, without a row for each of the keys that have the same policy.
+-- The principals named in key policies, and the grantees of grants, without a row for each key.
 --! internal
---: policy_hash | The policy; for a grant, that of its key; NULL if unknown.
+--: policy_hash | The policy; NULL for grants.
 --: account_id | The account of the keys.
 --: source | policy or grant.
 --: statement_index | The statement of the policy; NULL for grants.
@@ -10,8 +10,8 @@
 --: principal_account | As in key_principals.
 --: party | As in key_principals.
 --: party_name | As in key_principals.
---: keys | The number of keys of this account with this policy; for a grant, of those with a grant to the principal.
---: since | When the first of them was first seen.
+--: keys | The number of keys of this account with this policy; for grants, of the keys with a grant to the principal whose policies do not allow it as well.
+--: since | When the first of these policies or grants was first seen.
 WITH organization AS (
   SELECT account_id, any_value(name) AS name FROM internal.account a
   WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
@@ -19,34 +19,68 @@ WITH organization AS (
 ), own AS (
   SELECT organization_id FROM internal.run WHERE run_id = as_of_run
 ), policy AS (
-  SELECT p.policy_hash, k.account_id, count(*) AS keys, min(p.valid_from) AS valid_from
-  FROM internal.key_policy p
-  JOIN internal.key k ON k.key_arn = p.key_arn AND internal.known(k.valid_from, k.valid_to, as_of_run)
-  WHERE internal.known(p.valid_from, p.valid_to, as_of_run)
+  SELECT policy_hash, row_number() OVER () AS policy_number FROM internal.policy
+), granted_key AS (
+  -- Numbers instead of texts: millions of grants are grouped by them.
+  SELECT k.key_arn, k.account_id, n.policy_number, p.valid_from, row_number() OVER () AS key_number
+  FROM internal.key k
+  LEFT JOIN internal.key_policy p ON p.key_arn = k.key_arn AND internal.known(p.valid_from, p.valid_to, as_of_run)
+  LEFT JOIN policy n ON n.policy_hash = p.policy_hash
+  WHERE internal.known(k.valid_from, k.valid_to, as_of_run)
+), policy_keys AS (
+  SELECT policy_number, account_id, count(*) AS keys, min(valid_from) AS valid_from
+  FROM granted_key
+  WHERE policy_number IS NOT NULL
   GROUP BY ALL
-), granted AS (
-  -- Not count(DISTINCT key_arn), which takes twice as long.
-  SELECT p.policy_hash, k.account_id, g.grantee_principal, g.grantee_service_principal, count(*) AS keys, min(g.valid_from) AS valid_from
+), grantee AS (
+  SELECT *, row_number() OVER () AS grantee_number
   FROM (
-    SELECT key_arn, grantee_principal, grantee_service_principal, min(valid_from) AS valid_from FROM internal.key_grant g
-    WHERE internal.known(g.valid_from, g.valid_to, as_of_run)
-    GROUP BY ALL
-  ) AS g
-  JOIN internal.key k ON k.key_arn = g.key_arn AND internal.known(k.valid_from, k.valid_to, as_of_run)
-  LEFT JOIN internal.key_policy p ON p.key_arn = g.key_arn AND internal.known(p.valid_from, p.valid_to, as_of_run)
-  GROUP BY ALL
+    SELECT principal, type, account, false AS is_service FROM internal.principal_dim
+    UNION ALL
+    SELECT DISTINCT grantee_service_principal, 'service', NULL, true FROM internal.key_grant
+    WHERE grantee_service_principal IS NOT NULL
+  ) AS every
 ), written AS (
-  SELECT p.policy_hash, p.account_id, 'policy' AS source, n.statement_index, s.effect, n.principal, n.type, n.account,
-    n.organization, p.keys, p.valid_from
-  FROM policy p
-  JOIN internal.policy_principal n USING (policy_hash)
+  SELECT n.policy_hash, p.policy_number, p.account_id, n.statement_index, s.effect, n.principal, n.type, n.account, n.organization,
+    p.keys, p.valid_from
+  FROM policy_keys p
+  JOIN policy d USING (policy_number)
+  JOIN internal.policy_principal n ON n.policy_hash = d.policy_hash
   JOIN internal.policy_statement s ON s.policy_hash = n.policy_hash AND s.statement_index = n.statement_index
+), allowed AS (
+  -- The grantees that the policy allows as well, as a principal of the same party.
+  SELECT DISTINCT w.policy_number, w.account_id, g.grantee_number
+  FROM written w
+  JOIN grantee g ON g.principal = w.principal AND g.type = w.type AND g.account IS NOT DISTINCT FROM w.account
+  LEFT JOIN own ON true
+  LEFT JOIN organization o ON o.account_id = w.account
+  LEFT JOIN internal.known_party y ON y.account_id = w.account
+  WHERE w.effect = 'Allow' AND (w.organization IS NULL OR w.type = 'service' OR (coalesce(o.name, y.name) IS NOT NULL
+    AND internal.party_of(w.type, w.account, w.organization, w.account_id, own.organization_id, o.account_id IS NOT NULL,
+        y.account_id IS NOT NULL)
+      = internal.party_of(w.type, w.account, NULL, w.account_id, own.organization_id, o.account_id IS NOT NULL,
+        y.account_id IS NOT NULL)))
+), granted AS (
+  SELECT g.account_id, g.grantee_number, count(*) FILTER (a.policy_number IS NULL) AS keys, min(g.valid_from) AS valid_from
+  FROM (
+    SELECT k.key_number, n.grantee_number, any_value(k.account_id) AS account_id, any_value(k.policy_number) AS policy_number,
+      min(g.valid_from) AS valid_from
+    FROM internal.key_grant g
+    JOIN granted_key k ON k.key_arn = g.key_arn
+    LEFT JOIN grantee n ON n.principal = coalesce(g.grantee_service_principal, g.grantee_principal)
+      AND n.is_service = (g.grantee_service_principal IS NOT NULL)
+    WHERE internal.known(g.valid_from, g.valid_to, as_of_run)
+    GROUP BY k.key_number, n.grantee_number
+  ) AS g
+  LEFT JOIN allowed a ON a.policy_number = g.policy_number AND a.account_id = g.account_id AND a.grantee_number = g.grantee_number
+  GROUP BY ALL
+), every AS (
+  SELECT policy_hash, account_id, 'policy' AS source, statement_index, effect, principal, type, account, organization, keys, valid_from
+  FROM written
   UNION ALL
-  SELECT g.policy_hash, g.account_id, 'grant', NULL, 'Allow', coalesce(g.grantee_service_principal, g.grantee_principal) AS principal,
-    CASE WHEN g.grantee_service_principal IS NOT NULL THEN 'service' ELSE coalesce(n.type, 'unknown') END AS type,
-    CASE WHEN g.grantee_service_principal IS NULL THEN n.account END AS account, NULL, g.keys, g.valid_from
+  SELECT NULL, g.account_id, 'grant', NULL, 'Allow', n.principal, coalesce(n.type, 'unknown'), n.account, NULL, g.keys, g.valid_from
   FROM granted g
-  LEFT JOIN internal.principal_dim n ON n.principal = g.grantee_principal
+  LEFT JOIN grantee n ON n.grantee_number = g.grantee_number
 )
 SELECT w.policy_hash, w.account_id, w.source, w.statement_index, w.effect, w.principal, w.type AS principal_type,
   w.account AS principal_account,
@@ -57,7 +91,7 @@ SELECT w.policy_hash, w.account_id, w.source, w.statement_index, w.effect, w.pri
     ELSE coalesce(o.name, y.name, w.organization)
   END AS party_name,
   w.keys, r.started_at AS since
-FROM written w
+FROM every w
 LEFT JOIN own ON true
 LEFT JOIN organization o ON o.account_id = w.account
 LEFT JOIN internal.known_party y ON y.account_id = w.account

@@ -20,7 +20,7 @@
 --: waived_until | The last day on which the waiver is valid.
 WITH alias_name AS (
   SELECT target_key_arn, min(alias_name) AS alias_name FROM internal.alias a
-  WHERE internal.known(a.valid_from, a.valid_to, as_of_run)
+  WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND target_key_arn IN (SELECT resource_arn FROM internal.finding)
   GROUP BY target_key_arn
 ), named AS (
   SELECT f.rule_id, f.severity, f.status, f.unwaived_status, f.resource_arn,
