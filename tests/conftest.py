@@ -41,6 +41,7 @@ SLOWEST_FILES = (
     "models/store/test_scd2_merge_property.py",
     "reports/mart/test_as_of.py",
     "end_to_end/test_demo.py",
+    "end_to_end/test_permissions.py",
     "reports/rules/testing/test_gap_mutations.py",
     "end_to_end/test_crawl.py",
     "end_to_end/test_readme.py",

@@ -77,7 +77,10 @@ def _trust(cause: str, name: str, caller: str | None) -> Fix:
     where = {
         "external_id": f"require the configured external ID in the trust policy of role {name} with this statement",
         "trust": f"add this statement to the trust policy of role {name}",
-    }.get(cause, f"create role {name} (its policy: `kmsledger permissions`) with this statement as its trust policy")
+    }.get(
+        cause,
+        f"create role {name} (its policy: `kmsledger permissions --role member`) with this statement as its trust policy",
+    )
     return Fix(
         f"{where}; omit the condition if role.external_id is not set", statement, cause != "role_missing_or_untrusted"
     )

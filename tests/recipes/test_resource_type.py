@@ -74,6 +74,6 @@ def test_one_declaration_is_enough(scratch: Scratch) -> None:
     scratch.pytest("tests/benchmarks/test_fake_answers.py", "-k", "declared_operation")
     assert f"{2 * len(TYPES)} passed" in scratch.pytest("tests/end_to_end/test_responses.py", "-k", chosen)
     (scratch.root / "settings.yaml").write_text("{}\n", encoding="utf-8")
-    policy = json.loads(scratch.kmsledger("permissions", "--config", "settings.yaml"))
+    policy = json.loads(scratch.kmsledger("permissions", "--role", "member", "--config", "settings.yaml"))
     allowed = {action for statement in policy["Statement"] for action in statement["Action"]}
     assert set().union(*(actions for _, _, _, actions in TYPES.values())) <= allowed
