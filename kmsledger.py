@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,12 @@ from models.cli_groups import LazyCommand, LazyGroup
 from models.cli_main import interruptible
 from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE
 from models.errors import Collected
+from models.settings_path import SETTINGS
 from reports.answers.questions import questions
 
 if TYPE_CHECKING:
     from crawler.writer import CrawlResult
+    from models.diagnosis import Check
     from models.settings import Settings
     from models.settings.rules import Threshold
 
@@ -33,6 +36,12 @@ SECTIONS = {
             "reports.cli", "health", "Tell a monitor whether the last run is recent and complete enough."
         ),
         "mail": LazyCommand("reports.cli", "mail", "Deliver the latest report to pending recipients."),
+        "estimate": LazyCommand(
+            "crawler.estimate.cli", "estimate", "Estimate calls, duration and cost of a crawl before it runs."
+        ),
+        "doctor": LazyCommand(
+            "crawler.doctor.cli", "doctor", "Try what a run needs, and print the fix for what fails."
+        ),
     },
     "Query": {
         "sql": LazyCommand("reports.mart.cli", "sql", "Query the mart with SQL."),
@@ -76,6 +85,16 @@ def _known_executor(_context: click.Context, _parameter: click.Parameter, value:
     return value
 
 
+def _known_names(pattern: str, expected: str) -> Callable[..., tuple[str, ...]]:
+    def check(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            if not re.fullmatch(pattern, value):
+                raise click.BadParameter(f"{value!r} is not {expected}")
+        return tuple(dict.fromkeys(values))
+
+    return check
+
+
 @click.group(cls=LazyGroup, sections=SECTIONS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="kmsledger", prog_name="kmsledger")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -85,7 +104,7 @@ def cli(context: click.Context, *, debug: bool) -> None:
 
     Exit codes: 0 done, 1 findings at or above the chosen severity, 2 usage or configuration error, 3 done with gaps, 4 failed.
     """
-    context.obj = {"debug": debug, "check": _check}
+    context.obj = {"debug": debug, "check": _check, "channels": _check_channels}
 
 
 @click.command()
@@ -98,6 +117,22 @@ def cli(context: click.Context, *, debug: bool) -> None:
     callback=_known_executor,
     help="processes, dask://HOST:PORT or dask://local. [default: crawl.executor in the settings]",
 )
+@click.option(
+    "--account",
+    "accounts",
+    multiple=True,
+    callback=_known_names(r"[0-9]{12}", "an account ID of 12 digits"),
+    metavar="ID",
+    help="Crawl only this account; repeatable. Everything else stays as earlier runs read it.",
+)
+@click.option(
+    "--region",
+    "regions",
+    multiple=True,
+    callback=_known_names(r"global|[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}", "a region such as eu-west-1, or global"),
+    metavar="REGION",
+    help="Crawl only this region; repeatable. global is what belongs to no region, such as buckets.",
+)
 @MIN_COVERAGE
 @FAIL_ON
 @click.pass_context
@@ -108,10 +143,16 @@ def crawl(
     log_format: str | None,
     executor: str | None,
     resume: bool,
+    accounts: tuple[str, ...],
+    regions: tuple[str, ...],
     min_coverage: int | None,
     fail_on: Threshold | None,
 ) -> None:
     """Crawl the organization into the ledger, then rebuild the mart.
+
+    With --account or --region, accounts and regions that are not named are not part of the run: nothing of theirs is closed,
+    they have no gaps, and their findings stay. The exit code is about the named ones alone. An account or region that does not
+    exist is a usage error (2).
 
     Findings affect the exit code only with --fail-on; gaps (3) take precedence. Gaps that coverage.max_consecutive_gaps tolerates
     are no gaps, and a coverage below --min-coverage is a failure (4).
@@ -119,8 +160,12 @@ def crawl(
     settings = _settings(config_path, log_format).with_min_coverage(min_coverage)
     if executor is not None:
         settings = settings.with_executor(executor)
+    if resume and (accounts or regions):
+        raise click.UsageError(
+            "--resume finishes the last run with its own accounts and regions: omit --account and --region"
+        )
     _check(settings)
-    result = _crawl(context, settings, resume=resume)
+    result = _crawl(context, settings, resume=resume, accounts=accounts, regions=regions)
     _refresh(context, settings, result.run_id)
     from reports.pipeline import FINDINGS, coverage_exit, failing
 
@@ -176,9 +221,12 @@ def _settings(config_path: Path, log_format: str | None) -> Settings:
 
 def _check(settings: Settings) -> None:
     """Raise a UserError with all settings that refer to something unknown."""
+    from crawler.discovery import check_regions
     from reports.pipeline import check_settings
 
     errors = Collected()
+    with errors:
+        check_regions(settings)
     if settings.crawl.resource_types:
         from crawler.iam_policies import configured_types
 
@@ -189,20 +237,37 @@ def _check(settings: Settings) -> None:
     errors.reraise()
 
 
-def _crawl(context: click.Context, settings: Settings, *, resume: bool) -> CrawlResult:
+def _check_channels(settings: Settings) -> list[Check]:
+    from reports.notify.check import check_channels
+
+    return check_channels(settings)
+
+
+def _crawl(
+    context: click.Context,
+    settings: Settings,
+    *,
+    resume: bool,
+    accounts: tuple[str, ...] = (),
+    regions: tuple[str, ...] = (),
+) -> CrawlResult:
     from importlib.metadata import version
 
     from crawler.crawl import crawl as run
     from crawler.crawl import unread_accounts
     from crawler.progress import Progress
+    from crawler.selection import Selection, limits_of
 
     command = f"kmsledger {context.info_name} --resume"
     with interruptible(f"crawl interrupted; what was saved is kept: `{command}` finishes the run"):
-        result = run(settings, version("kmsledger"), Progress(), resume=resume)
+        selection = Selection(accounts, regions)
+        result = run(settings, version("kmsledger"), Progress(), resume=resume, selection=selection)
     click.echo(
         f"run {result.run_id} {result.status}: {result.accounts} accounts, {result.scopes} scopes, "
         f"{result.calls} calls, {result.gaps} gaps"
     )
+    if limits := limits_of(settings, result.run_id):
+        click.echo(f"{limits}: everything else is as earlier runs read it")
     if unread := unread_accounts(settings, result.run_id):
         click.echo(unread)
     return result
@@ -218,6 +283,11 @@ def _refresh(context: click.Context, settings: Settings, run_id: int) -> None:
     ):
         refresh(settings, run_id)
     click.echo(f"mart: {settings.report.mart}")
+    from reports.html.findings_summary import findings_summary
+
+    config_path = context.params["config_path"]
+    for line in findings_summary(settings, None if config_path == SETTINGS else config_path):
+        click.echo(line)
 
 
 def main() -> None:

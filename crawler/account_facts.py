@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
 from sqlalchemy import Engine
@@ -26,10 +26,18 @@ class Accounts(NamedTuple):
     """Accounts in the ledger that a complete listing no longer contains."""
 
 
-def account_batch(engine: Engine, organization: Organization, home: str) -> Accounts:
-    """Return the facts of a discovered organization; its gaps are recorded under the account ``home``."""
+def account_batch(engine: Engine, organization: Organization, home: str, only: Collection[str] = ()) -> Accounts:
+    """Return the facts of a discovered organization; its gaps are recorded under the account ``home``.
+
+    With ``only``, they are the facts of these accounts and of those that the ledger does not know.
+    """
     batch = Batch()
     known = _known_accounts(engine)
+    if only:
+        for account in organization.accounts:
+            if account.account_id in only or account.account_id not in known:
+                _add_account(batch, account, known.get(account.account_id))
+        return Accounts(batch, 0, ())
     for account in organization.accounts:
         _add_account(batch, account, known.get(account.account_id))
     listed = {account.account_id for account in organization.accounts}

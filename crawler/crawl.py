@@ -21,6 +21,17 @@ from crawler.empty_regions import find_empty_regions
 from crawler.key_references import resolve_references
 from crawler.progress import Progress
 from crawler.scheduler import Scheduler, create_scheduler, last_calls
+from crawler.selection import (
+    EVERYTHING,
+    Carried,
+    Selection,
+    SelectionError,
+    carried,
+    check_accounts,
+    check_regions,
+    other_regions,
+    selection_of,
+)
 from crawler.services.key_last_usage import LastUsePoller
 from crawler.spec import GLOBAL, WHOLE_SCOPE, Scope
 from crawler.worker import ScopeTask, Worker, WorkerConfig, failed_scope, relaxed_gc
@@ -38,19 +49,31 @@ CONCURRENT_ACCOUNTS = 64
 log = logging.getLogger(__name__)
 
 
-def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool = False) -> CrawlResult:
-    """Crawl the organization into the database. Saved scopes are kept whatever happens.
+def crawl(
+    settings: Settings,
+    version: str,
+    progress: Progress,
+    *,
+    resume: bool = False,
+    selection: Selection = EVERYTHING,
+) -> CrawlResult:
+    """Crawl the organization, or the selected accounts and regions, into the database. Saved scopes are kept whatever happens.
 
-    With ``resume``, finish the last run: only its missing scopes are crawled, and nothing if its crawl has ended.
+    With ``resume``, finish the last run: only its missing scopes are crawled, and nothing if its crawl has ended. A run that was
+    limited to a selection stays limited to it.
     """
     engine = connect(settings.database)
     try:
         upgrade(engine)
         if resume and (result := writer.ended(engine)) is not None:
             return result
-        run_id = writer.resume(engine) if resume else writer.start(engine, version)
+        run_id = writer.resume(engine) if resume else writer.start(engine, version, **selection.columns())
+        discarded = False
         try:
             return _crawl(engine, settings, run_id, progress)
+        except SelectionError:
+            discarded = not resume
+            raise
         except UserError as error:
             _close(engine, run_id, RunStatus.FAILED, error.message)
             raise
@@ -63,6 +86,8 @@ def crawl(settings: Settings, version: str, progress: Progress, *, resume: bool 
             raise
         finally:
             _release(engine, run_id)
+            if discarded:
+                writer.discard(engine, run_id)
     finally:
         engine.dispose()
 
@@ -78,7 +103,8 @@ def unread_accounts(settings: Settings, run_id: int) -> str | None:
     engine = connect(settings.database)
     try:
         with translate_errors(engine), engine.connect() as connection:
-            rows = connection.execute(query.where(scope.c.run_id == run_id, in_scope)).all()
+            of_run = (scope.c.run_id == run_id) & scope.c.read_run_id.is_(None)
+            rows = connection.execute(query.where(of_run, in_scope)).all()
     finally:
         engine.dispose()
     unread = {row.account_id: row for row in rows if row.region == WHOLE_ACCOUNT}
@@ -124,6 +150,9 @@ class _Crawl:
         self.run_id = run_id
         self.progress = progress
         self.scope_writer = ScopeWriter(engine, run_id, self._committed)
+        self.selection = selection_of(engine, run_id)
+        self.carried: Carried = {}
+        """The latest coverage of the selected accounts, if the run is limited."""
         self.saved_scopes = writer.saved_scopes(engine, run_id)
         self.empty_regions = find_empty_regions(engine, settings.crawl.empty_region_rescan_days)
         self.other_calls = 0
@@ -138,20 +167,26 @@ class _Crawl:
         worker = Worker(WorkerConfig(settings.aws, settings.role, settings.crawl, settings.regions))
         try:
             self.progress.client = worker.client
-            identity = await _identity(worker.roles, settings.aws.region)
+            identity = await identify(worker.roles, settings.aws.region)
             hub: CredentialProvider = worker.roles.own
             if settings.organization.reader_role:
                 hub = await worker.roles.reader(settings.organization.reader_role)
             organization = await org.discover(worker.client, hub, identity, settings.organization, settings.aws.region)
-            await self._enqueue_organization(identity, organization)
             regions = org.Regions(
                 worker.client, hub, settings.regions, settings.aws.region, organization.management_account_id
             )
+            crawled = [
+                account
+                for account in organization.accounts
+                if account.crawled and self.selection.has_account(account.account_id)
+            ]
+            if self.selection:
+                await self._limit(worker, regions, organization, crawled)
+            await self._enqueue_organization(identity, organization)
             self._last_use = LastUsePoller(
                 self.engine, self.run_id, worker.client, settings.crawl.last_use, worker.provider, self._enqueue
             )
             self._poll_last_use(sorted(self.saved_scopes))
-            crawled = [account for account in organization.accounts if account.crawled]
             self.progress.accounts = len(crawled)
             calls_by_scope = last_calls(self.engine, self.run_id)
             log_level, log_format = settings.log.level, settings.log.format
@@ -171,13 +206,24 @@ class _Crawl:
                 async with asyncio.TaskGroup() as group:
                     for _ in range(min(max(CONCURRENT_ACCOUNTS, scheduler.capacity // 8), len(crawled))):
                         group.create_task(crawl_accounts())
+            self.progress.waiting_for = lambda: "waiting until everything is saved"
             await asyncio.to_thread(self.scope_writer.drain)
+            self.progress.waiting_for = self._last_use.describe
             await self._last_use.finish()
         finally:
             if self._last_use is not None:
                 await self._last_use.close()
             self.other_calls = self.progress.calls - self.progress.scope_calls
             worker.client.close()
+
+    async def _limit(
+        self, worker: Worker, regions: org.Regions, organization: org.Organization, crawled: Sequence[org.FoundAccount]
+    ) -> None:
+        """Check the selection, and carry the coverage of everything else. Raises SelectionError before anything is written."""
+        check_accounts(self.selection, organization)
+        await check_regions(self.selection, worker, regions, crawled)
+        rows, self.carried = carried(self.engine, self.run_id, self.selection, organization.accounts)
+        writer.carry(self.engine, self.run_id, rows)
 
     async def _enqueue_organization(self, identity: Identity, organization: org.Organization) -> None:
         writer.describe(
@@ -189,7 +235,10 @@ class _Crawl:
             management_account_id=organization.management_account_id,
         )
         home = identity.account_id
-        batch, gaps, left = account_batch(self.engine, organization, home)
+        batch, gaps, left = account_batch(self.engine, organization, home, self.selection.accounts)
+        if self.selection.accounts:
+            await self._enqueue(None, batch)
+            return
         self.progress.gaps += gaps
         for account_id in left:
             await self._enqueue(Coverage(account_id, WHOLE_ACCOUNT, Outcome.LEFT, "the account left the organization"))
@@ -232,7 +281,15 @@ class _Crawl:
         names = [region.region for region in account_regions if region.selection == "crawled"]
         if worker.has_global_scope:
             names.append(GLOBAL)
-        names = [name for name in names if (account.account_id, name) not in self.saved_scopes]
+        if self.selection.regions:
+            known = self.carried.get(account.account_id, {})
+            for row in other_regions(self.selection, account.account_id, known, names):
+                await self._enqueue(row)
+        names = [
+            name
+            for name in names
+            if (account.account_id, name) not in self.saved_scopes and self.selection.has_region(name)
+        ]
         self.progress.accounts_opened += 1
         self.progress.scopes += len(names)
         async with asyncio.TaskGroup() as group:
@@ -261,6 +318,10 @@ class _Crawl:
         self.progress.gaps += collected.gaps
         self.progress.accounts_opened += 1
         self.progress.accounts_done += 1
+        account_id = collected.scope.account_id
+        if self.selection.regions:
+            for row in other_regions(self.selection, account_id, self.carried.get(account_id, {}), ()):
+                await self._enqueue(row)
         await self._enqueue_finished(collected.finish(Outcome.FAILED, reason))
 
     def _deadline_error(self) -> AwsError:
@@ -278,7 +339,7 @@ class _Crawl:
         crawled = [
             (scope.account_id, scope.region)
             for scope in coverage
-            if scope.outcome in {Outcome.COMPLETE, Outcome.PARTIAL}
+            if scope.outcome in {Outcome.COMPLETE, Outcome.PARTIAL} and scope.read_run_id is None
         ]
         try:
             self.loop.call_soon_threadsafe(self._poll_last_use, crawled)
@@ -291,7 +352,8 @@ class _Crawl:
                 self._last_use.enqueue(account_id, region)
 
 
-async def _identity(roles: Roles, region: str) -> Identity:
+async def identify(roles: Roles, region: str) -> Identity:
+    """Return the identity of the base credentials; raises a UserError with the fix if AWS does not accept them."""
     try:
         return await roles.identity()
     except AwsError as error:

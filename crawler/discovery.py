@@ -7,6 +7,7 @@ ListAccountsForParent, ListTagsForResource), AWS Account Management (ListRegions
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import fnmatch
 import re
 from collections import Counter
@@ -17,11 +18,12 @@ from typing import Any, TypeVar
 
 from crawler.aws.client import AwsClient, CredentialProvider, parameters
 from crawler.aws.credentials import Identity
+from crawler.aws.endpoints import known_regions
 from crawler.aws.errors import AwsError, RequiredCallError
 from crawler.aws.response_validation import INVALID_ITEM, REGION, as_error, invalid_response, items_of, require
 from crawler.spec import Operation, Paging, Scope, Subject
 from models.errors import UserError
-from models.settings import AccountFilter, OrganizationSettings, RegionSettings
+from models.settings import AccountFilter, OrganizationSettings, RegionSettings, Settings
 from models.tables.runs import Cause
 
 _ORGANIZATION_PAGES = Paging(receive="NextToken", send="NextToken", limit="MaxResults", size=20)
@@ -392,6 +394,31 @@ class FoundRegion:
 def excludes_region(settings: RegionSettings, region: str) -> bool:
     """Return whether the configuration excludes a region."""
     return region in settings.exclude or bool(settings.include and region not in settings.include)
+
+
+class UnknownRegionError(UserError):
+    """The settings name a region that AWS does not have."""
+
+    exit_code = 2
+
+
+def check_regions(settings: Settings) -> None:
+    """Raise :class:`UnknownRegionError` for regions in the settings that the installed botocore does not know."""
+    known = known_regions()
+    problems = []
+    for key, names in (
+        ("aws.region", (settings.aws.region,)),
+        ("regions.include", settings.regions.include),
+        ("regions.exclude", settings.regions.exclude),
+    ):
+        for name in sorted(set(names) - known):
+            near = difflib.get_close_matches(name, sorted(known), n=1)
+            hint = f"did you mean {near[0]}?" if near else "correct it."
+            problems.append(
+                f"{key}: AWS has no region {name}: {hint} A new region needs a newer botocore (pip install --upgrade botocore)"
+            )
+    if problems:
+        raise UnknownRegionError("\n".join(problems))
 
 
 class Regions:

@@ -50,6 +50,7 @@ def find_empty_regions(engine: Engine, days: int) -> dict[tuple[str, str], str]:
             scope.outcome == str(Outcome.COMPLETE),
             scope.gaps == 0,
             scope.reason.is_(None),
+            scope.read_run_id.is_(None),
             scope.region != GLOBAL,
         )
         .group_by(scope.account_id, scope.region)

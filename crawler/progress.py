@@ -6,6 +6,7 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import Any, Self
 
 INTERVAL = 10.0
@@ -31,6 +32,8 @@ class Progress:
         self.remote_calls = 0
         """Calls reported by other processes so far."""
         self.client: Any = None
+        self.waiting_for: Callable[[], str] | None = None
+        """What the crawl waits for after its scopes, as a clause; it takes the place of the estimated time left."""
         self._live = sys.stderr.isatty() if live is None else live
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
@@ -52,15 +55,17 @@ class Progress:
         return self.remote_calls + (self.client.total.calls if self.client is not None else 0)
 
     def line(self) -> str:
-        """Accounts, scopes, calls per second, gaps, and the estimated time left."""
+        """Accounts, scopes, calls per second, gaps, and the estimated time left or what the crawl waits for."""
         elapsed = max(time.monotonic() - self._started, 0.001)
         before, calls_before = self._last
         calls = self.calls
         rate = (calls - calls_before) / max(elapsed - before, 0.001)
         self._last = (elapsed, calls)
+        waiting_for = self.waiting_for
+        left = self._left(elapsed) if waiting_for is None else waiting_for()
         return (
             f"accounts {self.accounts_done}/{self.accounts}, scopes {self.scopes_done}/{self.scopes}, "
-            f"{calls} calls ({rate:.0f}/s), {self.gaps} gaps, {self._left(elapsed)}"
+            f"{calls} calls ({rate:.0f}/s), {self.gaps} gaps, {left}"
         )
 
     def _left(self, elapsed: float) -> str:

@@ -59,6 +59,8 @@ class Coverage:
     calls: int = 0
     retries: int = 0
     gaps: int = 0
+    read_run_id: int | None = None
+    """The earlier run that it is from; ``None``: this run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,10 +93,13 @@ def pack(finished: Finished) -> Packed:
     return Packed(finished.coverage, zlib.compress(pickle.dumps(finished, pickle.HIGHEST_PROTOCOL), 1))
 
 
-def start(engine: Engine, version: str) -> int:
-    """Create a run and acquire the crawl lock; raises an error while another crawl is running."""
+def start(engine: Engine, version: str, **limits: str | None) -> int:
+    """Create a run and acquire the crawl lock; raises an error while another crawl is running.
+
+    ``limits`` are the columns of the run that name the accounts and regions it is limited to.
+    """
     with translate_errors(engine), engine.begin() as connection:
-        values = {"started_at": dt.datetime.now(dt.UTC), "status": str(RunStatus.RUNNING), "version": version}
+        values = {"started_at": dt.datetime.now(dt.UTC), "status": str(RunStatus.RUNNING), "version": version, **limits}
         run_id: int = connection.execute(insert(Run).values(values).returning(Run.run_id)).scalar_one()
         crawl_lock.acquire(connection, run_id)
     return run_id
@@ -132,7 +137,9 @@ def resume(engine: Engine) -> int:
 def saved_scopes(engine: Engine, run_id: int) -> frozenset[tuple[str, str]]:
     """Return account and region of the scopes that this run has already saved."""
     query = select(ScopeCoverage.account_id, ScopeCoverage.region).where(
-        ScopeCoverage.run_id == run_id, ScopeCoverage.outcome.in_([str(Outcome.COMPLETE), str(Outcome.PARTIAL)])
+        ScopeCoverage.run_id == run_id,
+        ScopeCoverage.outcome.in_([str(Outcome.COMPLETE), str(Outcome.PARTIAL)]),
+        ScopeCoverage.read_run_id.is_(None),
     )
     with translate_errors(engine), engine.connect() as connection:
         return frozenset((account, region) for account, region in connection.execute(query))
@@ -142,6 +149,23 @@ def describe(engine: Engine, run_id: int, **values: str | int | None) -> None:
     """Store attributes of a run, such as the caller and the organization."""
     with translate_errors(engine), engine.begin() as connection:
         connection.execute(update(Run).where(Run.run_id == run_id).values(values))
+
+
+def discard(engine: Engine, run_id: int) -> None:
+    """Delete a run that has read nothing, because it was started with wrong arguments. The crawl lock must be released."""
+    with translate_errors(engine), engine.begin() as connection:
+        connection.execute(delete(ScopeCoverage).where(ScopeCoverage.run_id == run_id))
+        connection.execute(delete(Run).where(Run.run_id == run_id))
+
+
+def carry(engine: Engine, run_id: int, coverages: Sequence[Coverage]) -> None:
+    """Replace the coverage of what is not part of the run, which earlier runs have read."""
+    table = ScopeCoverage.__table__
+    carried = table.c.read_run_id.is_not(None) | (table.c.outcome == str(Outcome.NOT_IN_RUN))
+    with translate_errors(engine), engine.begin() as connection:
+        connection.execute(delete(ScopeCoverage).where(table.c.run_id == run_id, carried))
+        if coverages:
+            connection.execute(insert(ScopeCoverage), [asdict(coverage) | {"run_id": run_id} for coverage in coverages])
 
 
 def save_scopes(connection: Connection, run_id: int, finished: Sequence[Finished]) -> Merged:
@@ -194,12 +218,12 @@ def finish(
     ``other_calls`` are calls outside any scope: organization, sessions, regions, last use.
     """
     table = ScopeCoverage.__table__
+    of_run = (table.c.run_id == run_id) & table.c.read_run_id.is_(None)
     rows = connection.execute(
-        select(table.c.account_id, table.c.calls, table.c.gaps, table.c.outcome).where(table.c.run_id == run_id)
+        select(table.c.account_id, table.c.calls, table.c.gaps, table.c.outcome).where(of_run)
     ).all()
     crawled = [row for row in rows if row.outcome in {Outcome.COMPLETE, Outcome.PARTIAL} and row.calls]
-    last_use_gaps = select(func.count()).select_from(KeyLastUseGap).where(KeyLastUseGap.valid_to.is_(None))
-    gaps = sum(row.gaps for row in rows) + connection.execute(last_use_gaps).scalar_one()
+    gaps = sum(row.gaps for row in rows) + _last_use_gaps(connection, run_id)
     result = CrawlResult(
         run_id,
         status or (RunStatus.PARTIAL if gaps else RunStatus.COMPLETE),
@@ -211,6 +235,22 @@ def finish(
     values = {**asdict(result), "status": str(result.status), "finished_at": dt.datetime.now(dt.UTC)}
     connection.execute(update(Run).where(Run.run_id == run_id).values(message=message, **values))
     return result
+
+
+def _last_use_gaps(connection: Connection, run_id: int) -> int:
+    """Count the keys whose last use could not be read, in the accounts and regions of the run."""
+    limits = connection.execute(select(Run.only_accounts, Run.only_regions).where(Run.run_id == run_id)).one()
+    gap = KeyLastUseGap.table()
+    if limits.only_accounts is None and limits.only_regions is None:
+        query = select(func.count()).select_from(gap).where(gap.c.valid_to.is_(None))
+        return int(connection.execute(query).scalar_one())
+    accounts, regions = (frozenset((names or "").split(",")) for names in limits)
+    arns = connection.execute(select(gap.c.key_arn).where(gap.c.valid_to.is_(None))).scalars()
+    places = [arn.split(":")[3:5] for arn in arns]
+    return sum(
+        (limits.only_regions is None or region in regions) and (limits.only_accounts is None or account in accounts)
+        for region, account in places
+    )
 
 
 class _Signal(Enum):

@@ -68,6 +68,8 @@ class Faults:
     background: Mapping[str, float] = field(default_factory=dict)
     """By operation: the share of the quota that production workloads of the account use."""
     verify_signatures: bool = False
+    clock_offset: float | None = None
+    """If set, responses have a date: the local clock plus these seconds."""
 
     @property
     def accidents(self) -> tuple[tuple[Accident, float], ...]:

@@ -188,6 +188,8 @@ def _customer_traits(draw: Draw, parameters: Parameters, born: int) -> _Traits:
         denied = {name: "key policy" for name, share in assumed.DENIED_ALONE.items() if draw.chance(share)}
         if draw.chance(assumed.LAST_USAGE_DENIED):
             denied["GetKeyLastUsage"] = "key policy"
+    if not parameters.key_denials:
+        denied = {}
     return _Traits(
         state,
         spec,

@@ -70,6 +70,8 @@ class Parameters:
     """Customer keys of the giant account-region (see `World.giant`); 0: none."""
     giant_grants: int = 130
     """Grants of the edge-case key `crowded`."""
+    key_denials: bool = True
+    """Whether some key policies deny calls."""
     outliers: int = 0
     """Number of further account-regions with thousands of keys."""
     resources: float = 1.0

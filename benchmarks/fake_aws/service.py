@@ -6,7 +6,8 @@ import hmac
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -82,6 +83,11 @@ class Service:
         """Handle a request. Header names are in lower case."""
         if target.startswith("/_fake/"):
             return Reply(self._admin_api.handle(method, target, body))
+        reply = self._reply(method, target, headers, body)
+        offset = self.state.faults.clock_offset
+        return reply if offset is None else replace(reply, data=_dated(reply.data, time.time() + offset))
+
+    def _reply(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Reply:
         service = operation = ""
         try:
             credential = _credential(headers)
@@ -189,6 +195,12 @@ class Service:
         if rest:
             params = aws_protocols.rest_params(service, name, target, headers, params)
         return operation, params
+
+
+def _dated(data: bytes, now: float) -> bytes:
+    """The response with a Date header."""
+    first, separator, rest = data.partition(b"\r\n")
+    return first + separator + f"Date: {formatdate(now, usegmt=True)}\r\n".encode() + rest
 
 
 def _credential(headers: Mapping[str, str]) -> Credential:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import random
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -154,7 +154,7 @@ class AwsClient:
         region: str,
         params: Mapping[str, Any],
         counter: Counter | None = None,
-    ) -> AsyncIterator[dict[str, Any]]:
+    ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield every page of a listing; the listing is complete only if no error is raised."""
         paging = operation.paging
         if paging is None:
@@ -187,6 +187,12 @@ class AwsClient:
             seen.add(token)
             page_params[paging.send] = token
         raise invalid_response(operation, "it has the same page token as an earlier page: the listing does not end")
+
+    @property
+    def clock_offset(self) -> float | None:
+        """Seconds by which the clock of AWS is ahead of the local one, by the first response; None if no response had a date."""
+        offset: float | None = getattr(self._transport, "clock_offset", None)
+        return offset
 
     def drop_account(self, account_id: str) -> None:
         """Drop the state of a finished account, so that memory does not grow with the organization."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +20,13 @@ from botocore.endpoint_provider import EndpointProvider
 from crawler.aws.errors import AwsError
 from models.settings import AwsSettings
 from models.tables.runs import Cause
+
+
+@cache
+def known_regions() -> frozenset[str]:
+    """The regions of all partitions that the installed botocore knows."""
+    partitions = botocore.session.Session().get_component("data_loader").load_data("partitions")["partitions"]
+    return frozenset(region for partition in partitions for region in partition["regions"])
 
 
 @dataclass(frozen=True, slots=True)

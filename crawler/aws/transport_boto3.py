@@ -6,8 +6,10 @@ The credentials of a client are resolved per call, so that connections belong to
 from __future__ import annotations
 
 import asyncio
+import email.utils
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -97,6 +99,8 @@ class Boto3Transport:
         self._clients: dict[tuple[str, str], Any] = {}
         self._validators: dict[Operation, Callable[[Any], dict[str, Any]]] = {}
         self._lock = threading.Lock()
+        self.clock_offset: float | None = None
+        """Seconds by which the server clock is ahead of the local clock, by the date of the first successful response."""
         self._config = botocore.config.Config(
             connect_timeout=settings.connect_timeout,
             read_timeout=settings.read_timeout,
@@ -139,7 +143,9 @@ class Boto3Transport:
         except PARSE_ERRORS as error:
             message = f"the response does not come from AWS: {type(error).__name__}: {error}"
             raise AwsError(Cause.SERVICE_ERROR, "ResponseNotUnderstood", message) from error
-        response.pop("ResponseMetadata", None)
+        metadata = response.pop("ResponseMetadata", {})
+        if self.clock_offset is None:
+            self.clock_offset = server_clock_offset(metadata.get("HTTPHeaders", {}).get("date"))
         return self._validator(client, operation)(without_long_texts(response))
 
     def _validator(self, client: Any, operation: Operation) -> Callable[[Any], dict[str, Any]]:
@@ -166,6 +172,16 @@ class Boto3Transport:
                     client.meta.events.unregister("after-call.iam", botocore.handlers.json_decode_policies)
                 self._clients[service, region] = client
             return client
+
+
+def server_clock_offset(date: str | None) -> float | None:
+    """Return the seconds by which the date of a response is ahead of the local clock; None if it is no date."""
+    if date is None:
+        return None
+    try:
+        return email.utils.parsedate_to_datetime(date).timestamp() - time.time()
+    except (OverflowError, ValueError):
+        return None
 
 
 def _convert_error(error: botocore.exceptions.ClientError) -> AwsError:

@@ -6,7 +6,6 @@ A connection belongs to an endpoint, credentials belong to the request. libcurl 
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import os
 import time
@@ -25,7 +24,7 @@ from crawler.aws.endpoints import Endpoint, Endpoints
 from crawler.aws.errors import AwsError, classify
 from crawler.aws.semaphore import FairSemaphore
 from crawler.aws.sigv4 import Signer
-from crawler.aws.transport_boto3 import Credentials
+from crawler.aws.transport_boto3 import Credentials, server_clock_offset
 from crawler.spec import Operation
 from models.settings import AwsSettings
 
@@ -76,7 +75,10 @@ class CurlTransport:
         self._routes: dict[tuple[Operation, str], _Route] = {}
         self._semaphores: dict[str, FairSemaphore] = {}
         self._skew = 0.0
-        """Seconds by which the server clock is ahead of the local clock."""
+        """Seconds by which the server clock is ahead of the local clock, if signatures are corrected by it."""
+        self._dated = False
+        self.clock_offset: float | None = None
+        """The same difference as measured by the date of the first response."""
         self._second = 0
         self._timestamp = ""
 
@@ -125,7 +127,11 @@ class CurlTransport:
         async with route.connections:
             target = route.target or _target(route.endpoint, request)
             headers = target.signer.sign(credentials, self._now(), request.body)
-            return await self._multi.perform(request.method, target.url, headers, request.body)
+            response = await self._multi.perform(request.method, target.url, headers, request.body)
+        if not self._dated:
+            self._dated = True
+            self.clock_offset = server_clock_offset(response.headers.get("date"))
+        return response
 
     def _now(self) -> str:
         """Return the server time in the format of the signature."""
@@ -137,15 +143,8 @@ class CurlTransport:
 
     def _correct_skew(self, response: Response) -> bool:
         """Adopt the server clock; return whether the difference explains the error."""
-        date = response.headers.get("date")
-        if date is None:
-            return False
-        try:
-            server_time = email.utils.parsedate_to_datetime(date)
-            skew = server_time.timestamp() - time.time()
-        except (OverflowError, ValueError):
-            return False
-        if abs(skew - self._skew) < MIN_SKEW:
+        skew = server_clock_offset(response.headers.get("date"))
+        if skew is None or abs(skew - self._skew) < MIN_SKEW:
             return False
         self._skew = skew
         return True

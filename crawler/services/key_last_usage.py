@@ -112,6 +112,13 @@ class LastUsePoller:
             self._waiting.append(Scope(account_id, region))
             self._start()
 
+    def describe(self) -> str:
+        """Return what the crawl waits for at its end, as a clause: how much was polled, how much remains."""
+        remaining = len(self._workers) + len(self._waiting)
+        places = f"{remaining} account-region{'' if remaining == 1 else 's'}"
+        limit = f"at most {self._settings.max_minutes} minutes (crawl.last_use.max_minutes)"
+        return f"waiting for the last use of keys: {self.succeeded + self.failed} polled, {places} left, {limit}"
+
     async def finish(self) -> None:
         """Wait for the workers, at most ``max_minutes``; the next run polls the remaining keys.
 

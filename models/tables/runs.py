@@ -27,6 +27,8 @@ class Outcome(StrEnum):
     """The account is no longer in the organization."""
     DISABLED = "disabled"
     """The region is not enabled in the account."""
+    NOT_IN_RUN = "not_in_run"
+    """The run was limited to other accounts or regions, and no earlier run has read it."""
 
 
 class Run(Base):
@@ -46,6 +48,10 @@ class Run(Base):
     calls: Mapped[int] = mapped_column(default=0)
     gaps: Mapped[int] = mapped_column(default=0)
     message: Mapped[str | None]
+    only_accounts: Mapped[str | None]
+    """The accounts that the run was limited to, separated by commas; NULL: all."""
+    only_regions: Mapped[str | None]
+    """The regions that the run was limited to; NULL: all."""
 
 
 class ScopeCoverage(Base):
@@ -65,6 +71,8 @@ class ScopeCoverage(Base):
     calls: Mapped[int] = mapped_column(default=0)
     retries: Mapped[int] = mapped_column(default=0)
     gaps: Mapped[int] = mapped_column(default=0)
+    read_run_id: Mapped[int | None]
+    """The earlier run that this row is from, if the account-region was not part of the run (``kmsledger crawl --account``)."""
 
 
 class CrawlLock(Base):

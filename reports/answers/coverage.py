@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from models.safe_text import printable
 from reports.answers.change_event import format_account_region, run_to_dict, value
+from reports.answers.runs import limits
 from reports.answers.text import and_more, counted
 from reports.mart.as_of import RunRef, moments, resolve_as_of
 from reports.mart.mart_reader import open_mart
@@ -22,6 +23,7 @@ ORDER BY outcome <> 'failed', consecutive_runs DESC, gaps DESC, account_id, regi
 _COVERAGE: Final = (
     "SELECT account_regions, complete, partial, failed, coverage_percent FROM run_coverage WHERE run_id = $run"
 )
+_LIMITS: Final = "SELECT only_accounts, only_regions FROM runs WHERE run_id = $run"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,8 @@ class CoverageReport:
     run: RunRef
     totals: dict[str, Any]
     rows: list[dict[str, Any]]
+    limits: str = ""
+    """What the run was limited to, as a clause."""
 
     @property
     def known(self) -> bool:
@@ -48,6 +52,8 @@ class CoverageReport:
         share = "unknown coverage" if percent is None else f"{percent} %"
         read = f"{self.totals['complete']:,} of {counted(total, 'account-region')} completely ({share})"
         lines = [f"Run {self.run.run_id} read {read}."]
+        if self.limits:
+            lines.append(f"It was {self.limits}: everything else is as earlier runs read it.")
         for row in self.rows:
             place = format_account_region(
                 row["account_id"], row["account_name"], row["region"].replace("*", "all regions")
@@ -70,4 +76,5 @@ def coverage(mart: Path, *, as_of: str | None = None) -> CoverageReport:
         run = run or resolve_as_of(moments(duck))
         nothing = {"account_regions": 0, "complete": 0, "partial": 0, "failed": 0, "coverage_percent": None}
         totals = rows(duck, _COVERAGE, {"run": run.run_id})
-        return CoverageReport(run, totals[0] if totals else nothing, rows(duck, _INCOMPLETE))
+        (of_run,) = rows(duck, _LIMITS, {"run": run.run_id})
+        return CoverageReport(run, totals[0] if totals else nothing, rows(duck, _INCOMPLETE), limits(of_run))

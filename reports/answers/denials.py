@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.remediation import Fix, fix
 from models.safe_text import printable
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.model import Effect
 from reports.access.engine.principals import role_of
 from reports.answers.change_event import format_account_region, run_to_dict
-from reports.answers.remediation import Fix, fix
 from reports.answers.repository import Facts, opened
 from reports.answers.text import UNREAD_DENIALS
 from reports.mart.as_of import RunRef

@@ -114,7 +114,7 @@ def collapse(duck: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
     # The run that crawled an account-region first; runs before the first of the two count as that run.
     selects["scope_coverage"] = f"""
         SELECT account_id, region, CASE WHEN min(run_id) <= {start:d} THEN {start:d} ELSE {end:d} END AS run_id,
-          'complete' AS outcome
+          'complete' AS outcome, CAST(NULL AS INTEGER) AS read_run_id
         FROM {source}.scope_coverage WHERE run_id <= {end:d} AND outcome IN ('complete', 'partial')
         GROUP BY account_id, region
         """

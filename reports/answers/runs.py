@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -16,7 +16,17 @@ from reports.mart.connection import connect
 from reports.mart.rows import rows
 
 FORMAT: Final = "kmsledger.runs/1"
-_STORED: Final = ("run_id", "started_at", "finished_at", "status", "gaps", "calls", "message")
+_STORED: Final = (
+    "run_id",
+    "started_at",
+    "finished_at",
+    "status",
+    "gaps",
+    "calls",
+    "message",
+    "only_accounts",
+    "only_regions",
+)
 _COVERAGE: Final = ("account_regions", "complete", "partial", "failed", "coverage_percent")
 COLUMNS: Final = (*_STORED[:4], "duration_seconds", *_COVERAGE, *_STORED[4:], "in_mart")
 _QUERY: Final = f"""
@@ -46,7 +56,7 @@ class Runs:
         for row in self.rows:
             percent, seconds = row["coverage_percent"], row["duration_seconds"]
             unfinished = not row["in_mart"] and row["status"] in _ENDED
-            note = row["message"] or (_UNFINISHED if unfinished else "")
+            note = "; ".join(filter(None, (limits(row), row["message"] or (_UNFINISHED if unfinished else ""))))
             coverage = "unknown" if percent is None else f"{percent} % of {row['account_regions']:,}"
             lines.append(
                 (
@@ -62,6 +72,16 @@ class Runs:
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         table = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
         return "\n".join(printable(line.rstrip()) for line in table)
+
+
+def limits(run: Mapping[str, Any]) -> str:
+    """What a run was limited to, as a clause; empty if it was not."""
+    parts = [
+        f"{word}{'s' if ',' in run[column] else ''} {run[column].replace(',', ', ')}"
+        for word, column in (("account", "only_accounts"), ("region", "only_regions"))
+        if run[column]
+    ]
+    return f"limited to {' in '.join(parts)}" if parts else ""
 
 
 def runs(mart: Path, database: str | None) -> Runs:
@@ -102,13 +122,19 @@ def _ledger_runs(database: str, since: int) -> list[dict[str, Any]]:
 
 
 def check_health(settings: Settings, max_age: dt.timedelta, now: dt.datetime) -> tuple[int, str]:
-    """The exit code and sentence for monitors: the age and coverage of the last run that ended and is in the mart."""
+    """The exit code and sentence for monitors: the age and coverage of the last run that ended and is in the mart.
+
+    A run that was limited to accounts or regions does not make an older one recent. The coverage is that of everything, as the
+    latest runs read it.
+    """
     listed = runs(settings.report.mart, settings.database).rows
-    run = next((row for row in listed if row["in_mart"] and row["status"] in _ENDED), None)
+    ended = (row for row in listed if row["in_mart"] and row["status"] in _ENDED)
+    run = next((row for row in ended if not limits(row)), None)
     if run is None:
         return FAILED, "failed: no run has ended yet that the mart has: run `kmsledger nightly`"
     with connect(settings.report.mart) as duck:
-        coverage = check_coverage(duck, settings.coverage.min_percent, settings.coverage.max_consecutive_gaps)
+        gate = settings.coverage
+        coverage = check_coverage(duck, gate.min_percent, gate.max_consecutive_gaps, everything=True)
     age = now.astimezone(dt.UTC).replace(tzinfo=None) - run["finished_at"]
     code, sentence = coverage.exit_code, f"run {run['run_id']} ended {_duration(age)} ago"
     if age > max_age:

@@ -35,6 +35,7 @@ OUTCOMES: Final[dict[str, str]] = {
     "suspended": "account suspended or closed",
     "left": "account left the organization",
     "disabled": "region not enabled",
+    "not_in_run": "never read, because the run was limited to others",
 }
 PARTIES: Final[dict[str, str]] = {
     "known_party": "Known external party",
@@ -258,6 +259,7 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "suspended": ("suspended", "suspended"),
         "left": ("left", "left"),
         "disabled": ("off", "disabled"),
+        "not_in_run": ("never read", "failed"),
     },
 }
 """The codes of the tables with their labels and CSS classes, in the order in which columns sort them."""

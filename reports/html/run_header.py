@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from models.settings import Settings
 from models.settings.report import UTC
+from reports.answers.runs import limits
 from reports.html.filters import time
 from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows, Source, Values
@@ -118,6 +119,16 @@ class RunReport:
     def in_scope(self) -> int:
         """The number of account-regions that the run had to read."""
         return sum(row["scopes"] for row in self._outcomes if row["in_scope"])
+
+    @property
+    def limits(self) -> str:
+        """What the run was limited to, as a clause; empty if it was not."""
+        return limits(self.run)
+
+    @property
+    def from_earlier_runs(self) -> int:
+        """The number of account-regions that were not part of this run and are as earlier runs read them."""
+        return sum(row["earlier"] for row in self._outcomes)
 
     @cached_property
     def unread_scopes(self) -> LimitedRows:

@@ -9,7 +9,7 @@ import pytest
 
 from crawler import discovery as org
 from crawler.aws.errors import AwsError
-from models.settings import RegionSettings
+from models.settings import RegionSettings, Settings
 from tests.crawler.scripted_aws import Caller, Result, ScriptedAws, aws_error, client_for, denied, in_turn
 
 MANAGEMENT, SHOP, LAB, OLD = "123456789012", "111122223333", "444455556666", "777788889999"
@@ -171,3 +171,18 @@ def test_the_configuration_excludes_regions() -> None:
     (without,) = regions(aws, SHOP, exclude=["eu-west-1"])
     assert only == {"eu-west-1": "crawled", "me-south-1": "excluded", "af-south-1": "excluded"}
     assert without == {"eu-west-1": "excluded", "me-south-1": "crawled", "af-south-1": "disabled"}
+
+
+def test_regions_in_the_settings_must_exist() -> None:
+    """Names that the installed botocore does not know are reported at once, each with its setting and the most similar one."""
+    values = {
+        "aws": {"region": "us-gov-west-1"},
+        "regions": {"include": ["eu-west-9", "eusc-de-east-1"], "exclude": ["xy-west-1"]},
+    }
+    with pytest.raises(org.UnknownRegionError) as caught:
+        org.check_regions(Settings.model_validate(values))
+    first, second = caught.value.message.splitlines()
+    assert first.startswith("regions.include: AWS has no region eu-west-9: did you mean eu-west-")
+    assert second.startswith("regions.exclude: AWS has no region xy-west-1: ")
+    assert caught.value.exit_code == 2
+    org.check_regions(Settings())

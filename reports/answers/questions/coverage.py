@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     *("account_id", "account_name", "region", "outcome", "gaps", "actions", "causes", "since_run", "since"),
-    "consecutive_runs",
+    *("consecutive_runs", "read_run_id"),
 )
 
 

@@ -24,7 +24,7 @@ _COLUMNS = (
         "partial",
         "failed",
     ),
-    *("coverage_percent", "gaps", "calls", "message", "in_mart"),
+    *("coverage_percent", "gaps", "calls", "message", "only_accounts", "only_regions", "in_mart"),
 )
 
 
@@ -34,6 +34,8 @@ def runs(mart: Path) -> Runs:
 
     Runs that are newer than the mart come from the ledger, unless --mart names another mart; their coverage is unknown. So is
     that of a run that failed or was interrupted.
+
+    A run that was limited to accounts or regions has the coverage of these alone.
 
     JSON has `format` and `runs`: the columns of view run_coverage, as in CSV, with duration_seconds, and in_mart, which is false
     for a run whose mart was not built.

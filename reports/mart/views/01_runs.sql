@@ -13,8 +13,10 @@
 --: calls | Calls made to AWS.
 --: gaps | Calls that failed or were denied, open at the end of the run.
 --: message | The final message of the run.
+--: only_accounts | The accounts that the run was limited to (crawl --account), separated by commas; NULL: all.
+--: only_regions | The regions that it was limited to (crawl --region); NULL: all.
 SELECT run_id, started_at, finished_at, status, version, caller_arn, partition, organization_id, management_account_id,
-  accounts, scopes, calls, gaps, message
+  accounts, scopes, calls, gaps, message, only_accounts, only_regions
 FROM internal.run
 WHERE run_id <= as_of_run
 ORDER BY run_id

@@ -12,5 +12,5 @@ SELECT run_id,
   count(*) FILTER (outcome = 'failed') AS failed,
   CAST(count(*) FILTER (outcome = 'complete') * 100 // count(*) AS INTEGER) AS coverage_percent
 FROM internal.scope_coverage
-WHERE run_id <= as_of_run AND internal.in_scope(outcome)
+WHERE run_id <= as_of_run AND read_run_id IS NULL AND internal.in_scope(outcome)
 GROUP BY run_id

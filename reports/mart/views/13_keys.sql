@@ -68,11 +68,12 @@ WITH this_run AS (
   WHERE internal.known(g.valid_from, g.valid_to, as_of_run) AND subject = '' AND operation = 'ListKeys'
   GROUP BY account_id, region
 ), confirmed AS (
-  SELECT s.account_id, s.region, max(s.run_id) AS run_id
+  -- What was not part of a run was last seen by an earlier one.
+  SELECT s.account_id, s.region, max(coalesce(s.read_run_id, s.run_id)) AS run_id
   FROM internal.scope_coverage s
   LEFT JOIN unlisted u USING (account_id, region)
   WHERE s.run_id <= as_of_run AND s.outcome IN ('complete', 'partial')
-    AND (u.unlisted_from IS NULL OR s.run_id < u.unlisted_from)
+    AND (u.unlisted_from IS NULL OR coalesce(s.read_run_id, s.run_id) < u.unlisted_from)
   GROUP BY s.account_id, s.region
 ), earlier AS (
   -- Only the few keys that had disappeared before; their current version has no end, or is the last one.
@@ -185,7 +186,7 @@ SELECT k.key_arn, k.key_id, k.account_id, c.name AS account_name, k.region,
   END AS delegates_to_iam,
   CASE
     WHEN k.manager IS NULL THEN 'unknown'
-    WHEN h.run_id = as_of_run AND list_contains(x.denied_actions, 'kms:DescribeKey') IS NOT TRUE THEN 'current'
+    WHEN h.run_id = coalesce(v.read_run_id, as_of_run) AND list_contains(x.denied_actions, 'kms:DescribeKey') IS NOT TRUE THEN 'current'
     ELSE 'stale'
   END AS freshness,
   coalesce(x.denied_actions, CAST([] AS VARCHAR[])) AS denied_actions, x.failure_causes,
@@ -204,4 +205,5 @@ LEFT JOIN not_reported w ON w.key_arn = k.key_arn
 LEFT JOIN internal.key_last_use_poll q ON q.key_arn = k.key_arn AND q.run_id <= as_of_run
 LEFT JOIN gapped x ON x.key_arn = k.key_arn
 LEFT JOIN confirmed h ON h.account_id = k.account_id AND h.region = k.region
+LEFT JOIN internal.scope_coverage v ON v.run_id = as_of_run AND v.account_id = k.account_id AND v.region = k.region
 LEFT JOIN internal.run r ON r.run_id = k.version

@@ -2,7 +2,7 @@
 --: account_region | Account and region, e.g. 111122223333/eu-west-1.
 --: account_id | The account.
 --: region | The region; global for services without regions.
---: outcome | complete, partial, failed, excluded, suspended, left or disabled.
+--: outcome | complete, partial, failed, excluded, suspended, left, disabled or not_in_run (never read).
 --: skip_reason | Why the region is intentionally not read, as a sentence; NULL otherwise.
 --: cause_text | Why it failed, in words.
 --: since | When the first run of the current uninterrupted streak began.

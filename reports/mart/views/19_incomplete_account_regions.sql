@@ -9,6 +9,7 @@
 --: since_run | The first of the runs in a row that did not read it completely.
 --: since | When that run began.
 --: consecutive_runs | The number of these runs; runs that did not reach the account-region are not counted.
+--: read_run_id | The run that failed to read it: an earlier one if this run was limited to others.
 WITH gap AS (
   SELECT account_id, region, count(*) AS gaps, list_sort(list(DISTINCT action)) AS actions,
     list_sort(list(DISTINCT coalesce(cause_text, cause))) AS causes, min(since_run) AS since_run, max(consecutive_runs) AS runs
@@ -17,14 +18,14 @@ WITH gap AS (
   GROUP BY account_id, region
 ), incomplete AS (
   SELECT c.account_id, c.account_name, c.region, c.outcome, c.cause_text, coalesce(g.gaps, 0) AS gaps,
-    coalesce(g.actions, []) AS actions, g.causes, g.since_run, g.runs
+    coalesce(g.actions, []) AS actions, g.causes, g.since_run, g.runs, c.read_run_id
   FROM coverage_as_of(as_of_run) c
   LEFT JOIN gap g USING (account_id, region)
   WHERE internal.in_scope(c.outcome) AND (c.outcome <> 'complete' OR g.gaps > 0)
 ), past AS (
   SELECT account_id, region, run_id, outcome
   FROM internal.scope_coverage SEMI JOIN incomplete USING (account_id)
-  WHERE run_id <= as_of_run AND internal.in_scope(outcome)
+  WHERE run_id <= as_of_run AND read_run_id IS NULL AND internal.in_scope(outcome)
 ), intact AS (
   -- The last run that did better. An account was entered if any of its regions was read.
   SELECT account_id, region, max(run_id) AS run_id FROM past WHERE outcome = 'complete' AND region <> '*' GROUP BY account_id, region
@@ -47,7 +48,7 @@ WITH gap AS (
 SELECT i.account_id, i.account_name, i.region, i.outcome, i.gaps, i.actions,
   coalesce(i.causes, [coalesce(i.cause_text, 'no reason recorded')]) AS causes,
   coalesce(s.since_run, i.since_run) AS since_run, r.started_at AS since,
-  coalesce(s.runs, i.runs) AS consecutive_runs
+  coalesce(s.runs, i.runs) AS consecutive_runs, i.read_run_id
 FROM incomplete i
 LEFT JOIN streak s USING (account_id, region)
 LEFT JOIN internal.run r ON r.run_id = coalesce(s.since_run, i.since_run)

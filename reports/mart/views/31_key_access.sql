@@ -46,9 +46,10 @@ SELECT p.key_arn, k.alias AS key_alias, k.account_id, k.account_name, k.region, 
       '{retiring}', p.principal), ' ({party})', coalesce(' (' || p.party || ')', '')), '{grant}', p.source_id)
   END AS message,
   p.witness, p.alternative_paths, p.since_run, r.started_at AS since,
-  CASE WHEN p.message IS NOT NULL AND (k.last_seen_run IS DISTINCT FROM as_of_run
+  CASE WHEN p.message IS NOT NULL AND (k.last_seen_run IS DISTINCT FROM coalesce(v.read_run_id, as_of_run)
       OR list_contains(k.denied_actions, CASE WHEN p.path = 'policy' THEN 'kms:GetKeyPolicy' ELSE 'kms:ListGrants' END))
     THEN 'stale' ELSE 'current' END AS freshness
 FROM path p
 JOIN keys_as_of(as_of_run) k ON k.key_arn = p.key_arn
+LEFT JOIN internal.scope_coverage v ON v.run_id = as_of_run AND v.account_id = k.account_id AND v.region = k.region
 LEFT JOIN internal.run r ON r.run_id = p.since_run

@@ -56,9 +56,11 @@ WITH unknown_reason AS (
 ), weighed AS (
   SELECT k.key_arn, k.account_id, k.region, a.analysis_id, t.everyone_unknown_reason, t.external_unknown_reason, t.own_account_unknown_reason, t.services_unknown_reason, b.reason AS broken,
     coalesce(t.policy_unknown_reason, CASE WHEN NOT k.policy_known THEN 'the policy was not read' END) AS policy_unknown_reason,
-    CASE WHEN k.policy_known AND (k.last_seen_run IS DISTINCT FROM as_of_run OR list_contains(k.denied_actions, 'kms:GetKeyPolicy'))
+    CASE WHEN k.policy_known AND (k.last_seen_run IS DISTINCT FROM coalesce(v.read_run_id, as_of_run)
+        OR list_contains(k.denied_actions, 'kms:GetKeyPolicy'))
       THEN ' This is the last known policy.' ELSE '' END AS stale_note
   FROM keys_as_of(as_of_run) k
+  LEFT JOIN internal.scope_coverage v ON v.run_id = as_of_run AND v.account_id = k.account_id AND v.region = k.region
   LEFT JOIN internal.key_analysis a ON a.key_arn = k.key_arn AND internal.known(a.valid_from, a.valid_to, as_of_run)
   LEFT JOIN reported t ON t.key_arn = k.key_arn
   LEFT JOIN broken b ON b.key_arn = k.key_arn

@@ -41,7 +41,7 @@ WITH topic(rule_id, kind, access, operation) AS (
   LEFT JOIN topic t ON t.rule_id = f.rule_id
   WHERE f.status IN ('fail', 'unknown') AND (f.severity IN ('critical', 'high')
     OR (f.status = 'fail' AND (t.kind = 'coverage' OR f.rule_id = 'vendor-access-new')))
-), key_use AS (
+), key_use AS NOT MATERIALIZED (
   -- A reference to a key that does not exist may name it by its alias only.
   SELECT resource_arn, account_id, region, key_class, reason, coalesce(key_arn, CASE WHEN key_class = 'dangling' THEN
     CASE WHEN starts_with(raw_value, 'arn:') THEN raw_value ELSE array_to_string(string_split(resource_arn, ':')[1:2], ':')
@@ -69,7 +69,9 @@ WITH topic(rule_id, kind, access, operation) AS (
   FROM vendor_checks_as_of(as_of_run)
   WHERE result IN ('broken', 'blocked_by_policy', 'over_shared', 'wrong')
 ), used_key AS (
-  SELECT key_arn FROM key_use UNION SELECT key_arn FROM vendor_result WHERE result = 'broken'
+  SELECT key_arn FROM key_use WHERE key_arn IN (SELECT key_arn FROM failing_key)
+  UNION
+  SELECT key_arn FROM vendor_result WHERE result = 'broken'
 ), key_cause AS (
   -- The key of each resource that fails because of it; of several keys, the one that is lost first.
   SELECT resource_arn, arg_min({'key': cause, 'deadline': deadline}, {'deadline': coalesce(deadline, 'infinity'), 'key': cause}).key AS cause

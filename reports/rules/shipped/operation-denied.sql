@@ -43,6 +43,7 @@ SELECT p.account_region AS resource_arn, p.account_id, p.region, NULL AS key_arn
   CASE
     WHEN p.skip_reason IS NOT NULL THEN not_applicable(p.skip_reason)
     WHEN p.outcome = 'failed' THEN unknown('Nothing could be read in this account and region in this run.')
+    WHEN p.outcome = 'not_in_run' THEN unknown('No run has read the region: the last one was limited to others.')
     WHEN s.persistent <> '' THEN fail('Failed in every run: ' || s.persistent || '.')
     WHEN s.every <> '' THEN unknown('Failed, possibly only once: ' || s.every || '.')
     WHEN p.outcome IN ('complete', 'partial') THEN pass('No operation failed.')

@@ -28,6 +28,7 @@ SELECT account_region AS resource_arn, account_id, region, NULL AS key_arn,
     WHEN skip_reason IS NOT NULL THEN not_applicable(skip_reason)
     WHEN outcome = 'failed' THEN fail_if(consecutive_runs >= CAST($consecutive_runs AS INTEGER), 'The region could not be read'
       || coalesce(' since ' || strftime(since, '%Y-%m-%d'), '') || coalesce(': ' || cause_text, '') || '.')
+    WHEN outcome = 'not_in_run' THEN unknown('No run has read the region: the last one was limited to others.')
     WHEN outcome = 'complete' THEN pass('The region was read.')
     WHEN outcome = 'partial' THEN pass('The region was read in part.')
     ELSE unknown('Unknown coverage of the region: ' || outcome || '.')

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
+from importlib import resources
 from pathlib import Path
 
 import orjson
 import pytest
 
+from models.remediation import EXTERNAL_ID, FIX_IN, fix
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.model import Effect
 from reports.access.engine.policy_parser import parse
 from reports.answers.denials import Denial, denials
-from reports.answers.remediation import EXTERNAL_ID, fix
 from reports.answers.repository import Facts
 from tests.reports.answers.sample_organization import DATA, IRELAND, NAMED, SHARED, SHOP, UNREAD, organization, who
 from tests.reports.ledger_builder import build_mart, settings_of
@@ -148,6 +150,13 @@ def test_every_cause_has_a_fix(cause: str, fix_in: str, expected: str) -> None:
     assert expected in remedy.where
     assert remedy.certain is (cause not in {"denied", "explicit_deny"})
     assert json.loads(json.dumps(remedy.statement)) == remedy.statement
+
+
+def test_the_causes_of_denials_are_those_of_the_view() -> None:
+    """The view access_denials and the commands that read no mart fix each cause in the same policy."""
+    view = resources.files("reports.mart.views").joinpath("40_access_denials.sql").read_text(encoding="utf-8")
+    causes, places = (re.findall(r"'(\w+)'", listed) for listed in re.findall(r"unnest\(\[(.*?)\]\)", view, re.DOTALL))
+    assert dict(zip(causes, places, strict=True)) == FIX_IN
 
 
 def test_nothing_denied(without_denials: Path) -> None:

@@ -224,17 +224,18 @@ def test_a_streak_ends_where_an_account_region_was_read(
             CREATE SCHEMA internal;
             CREATE MACRO internal.in_scope(outcome) AS outcome IN ('complete', 'partial', 'failed');
             CREATE TABLE internal.run (run_id INTEGER, started_at TIMESTAMP);
-            CREATE TABLE internal.scope_coverage (run_id INTEGER, account_id VARCHAR, region VARCHAR, outcome VARCHAR);
+            CREATE TABLE internal.scope_coverage (run_id INTEGER, account_id VARCHAR, region VARCHAR, outcome VARCHAR,
+              read_run_id INTEGER);
             CREATE MACRO coverage_as_of(run) AS TABLE
               SELECT account_id, '' AS account_name, region, outcome, NULL AS action, '' AS cause, '' AS cause_text,
-                NULL AS since_run, NULL AS consecutive_runs
+                NULL AS since_run, NULL AS consecutive_runs, read_run_id
               FROM internal.scope_coverage WHERE run_id = run
               UNION ALL
-              SELECT account_id, '', region, 'gap', 'organizations:ListAccounts', 'denied', 'denied', 7, 9
+              SELECT account_id, '', region, 'gap', 'organizations:ListAccounts', 'denied', 'denied', 7, 9, NULL
               FROM internal.scope_coverage WHERE run_id = run AND region = 'organization'
             """
         )
-        connection.executemany("INSERT INTO internal.scope_coverage VALUES (?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO internal.scope_coverage VALUES (?, ?, ?, ?, NULL)", rows)
         found = connection.execute(
             f"SELECT region, since_run, consecutive_runs FROM ({view.select.replace('as_of_run', '3')})"
         )

@@ -23,7 +23,7 @@ KEYS = (
 )
 CONTRACT = {
     "runs": "run_id started_at finished_at status version caller_arn partition organization_id "
-    "management_account_id accounts scopes calls gaps message",
+    "management_account_id accounts scopes calls gaps message only_accounts only_regions",
     "accounts": "account_id name email state ou_path ou_ids joined_at is_management selection coverage since",
     "key_tags": "key_arn account_id region tag_key tag_value since",
     "resource_tags": "resource_arn account_id region tag_key tag_value since",
@@ -80,9 +80,10 @@ CONTRACT = {
     "account_id account_name ou_path region key_arn reason owner first_failed last_seen resolved_at "
     "reopened age_days since waiver waived_until",
     "coverage": "run_id account_id account_name region service operation action subject key_arn outcome cause "
-    "cause_text code message since_run since consecutive_runs",
+    "cause_text code message since_run since consecutive_runs read_run_id",
     "run_coverage": "run_id account_regions complete partial failed coverage_percent",
-    "incomplete_account_regions": "account_id account_name region outcome gaps actions causes since_run since consecutive_runs",
+    "incomplete_account_regions": "account_id account_name region outcome gaps actions causes since_run since "
+    "consecutive_runs read_run_id",
     "account_regions": "account_region account_id region outcome skip_reason cause_text since consecutive_runs",
     "internal.alias_targets": "alias_arn alias_name account_id region target_key_arn target key_state deletion_date",
     "iam_accounts": "account_id account_name freshness reason users roles groups",

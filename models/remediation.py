@@ -6,6 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+FIX_IN = {
+    "key_policy": "key_policy",
+    "role_permission": "role_policy",
+    "service_control_policy": "service_control_policy",
+    "resource_control_policy": "resource_control_policy",
+    "session_policy": "session_policy",
+    "permissions_boundary": "permissions_boundary",
+    "explicit_deny": "denying_policy",
+    "denied": "role_policy",
+    "role_missing_or_untrusted": "trust_policy",
+    "trust": "trust_policy",
+    "external_id": "trust_policy",
+    "assume_role_permission": "caller_policy",
+}
+"""The policy in which a denial is fixed, by cause; the view access_denials has the same."""
 EXTERNAL_ID = "the value of role.external_id"
 """The placeholder for the external ID, which output never contains."""
 
@@ -28,6 +43,7 @@ def fix(  # noqa: PLR0917 - the six properties of one denial
     sorted_actions = sorted(actions)
     policy = fix_in.replace("_", " ")
     name = role.rpartition("/")[2]
+    holder = f"{'user' if ':user/' in role else 'role'} {name}"
     allow = {"Sid": "ReadMetadata", "Effect": "Allow", "Action": sorted_actions, "Resource": "*"}
     exception = {"Condition": {"ArnNotLike": {"aws:PrincipalArn": [f"arn:{_partition(role)}:iam::*:role/{name}"]}}}
     match fix_in:
@@ -43,9 +59,9 @@ def fix(  # noqa: PLR0917 - the six properties of one denial
         case "role_policy":
             certain = cause != "denied"
             hint = "" if certain else "; AWS gave no reason, and this is the most frequent cause"
-            return Fix(f"add this statement to a policy of role {name}{hint}", allow, certain)
+            return Fix(f"add this statement to a policy of {holder}{hint}", allow, certain)
         case "permissions_boundary":
-            return Fix(f"add this statement to the permissions boundary of role {name}", allow)
+            return Fix(f"add this statement to the permissions boundary of {holder}", allow)
         case "session_policy":
             return Fix(
                 "allow it in the session policy with this statement; the crawler's own session policy is disabled with "

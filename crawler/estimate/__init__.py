@@ -1,0 +1,1 @@
+"""The command `kmsledger estimate`: calls, duration, use of quotas and API cost of a crawl, before it runs."""

@@ -1,0 +1,139 @@
+"""Checks of this machine for `kmsledger doctor`: database, disk space, file permissions. Nothing is written."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from models.diagnosis import Check, from_error, named, ok, problem
+from models.errors import UserError
+from models.settings import Settings
+from models.store import engine as database
+
+MIN_FREE = 500_000_000
+"""Bytes that must be free where ledger, mart and reports are."""
+DRAFT_COPIES = 2
+"""A mart is built beside the published one, and a full rebuild spills about as much again."""
+
+
+def local_checks(settings: Settings, settings_file: Path) -> list[Check]:
+    """Return the checks of everything that a run uses on this machine."""
+    ledger = _sqlite_file(settings.database)
+    return [
+        _database(settings.database, ledger),
+        *_disk_space(settings, ledger),
+        *_permissions(settings_file, settings, ledger),
+    ]
+
+
+def _sqlite_file(url: str) -> Path | None:
+    parsed = make_url(url)
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+def _database(url: str, ledger: Path | None) -> Check:
+    if ledger is not None:
+        directory = ledger.absolute().parent
+        if not os.access(directory, os.W_OK | os.X_OK):
+            fix = f"mkdir -p {directory}" if not os.path.exists(directory) else "give this user write permission on it"  # noqa: PTH110 - Path.exists() raises without permission
+            return problem("database", f"{directory} cannot be written", fix, str(ledger), fatal=True)
+        if not os.path.exists(ledger):  # noqa: PTH110 - as above
+            return ok("database", f"{ledger} does not exist yet: the first run creates it", str(ledger))
+        if not os.access(ledger, os.R_OK | os.W_OK):
+            return problem("database", f"{ledger} cannot be written", f"chmod u+rw {ledger}", str(ledger), fatal=True)
+        if ledger.stat().st_size == 0:
+            return ok("database", f"{ledger} is empty: the first run creates its tables", str(ledger))
+    revision = None
+    try:
+        engine = database.connect(url, must_exist=True)
+        try:
+            with database.translate_errors(engine), engine.connect() as connection:
+                revision = database.current(connection)
+            if revision is not None:
+                database.check(engine)
+        finally:
+            engine.dispose()
+    except UserError as error:
+        # The next run upgrades an old schema; until then, other commands fail.
+        return from_error("database", error, fatal=revision is None or revision > database.head())
+    name = str(ledger or engine.url.render_as_string(hide_password=True))
+    schema = f"has schema {revision}" if revision else "is empty: the first run creates its tables"
+    return ok("database", f"{name} {schema}", name)
+
+
+def _disk_space(settings: Settings, ledger: Path | None) -> Iterator[Check]:
+    """A check for each file system that holds the ledger, the mart or the reports."""
+    mart = settings.report.mart.absolute()
+    size = mart.stat().st_size if mart.is_file() else 0
+    needs: dict[int, tuple[Path, int]] = {}
+    for path, needed in ((ledger, 0), (mart, DRAFT_COPIES * size), (settings.report.directory, 0)):
+        if path is None:
+            continue
+        directory = _existing(path.absolute())
+        device = directory.stat().st_dev
+        first, total = needs.get(device, (directory, MIN_FREE))
+        needs[device] = first, total + needed
+    for directory, needed in needs.values():
+        free = shutil.disk_usage(directory).free
+        message = f"{_gigabytes(free)} are free at {directory}"
+        if free >= needed:
+            yield ok("disk", message, str(directory))
+        else:
+            yield problem(
+                "disk",
+                f"{message}, and a run needs {_gigabytes(needed)}",
+                f"free {_gigabytes(needed - free)} there, or move database, report.mart and report.directory",
+                str(directory),
+            )
+
+
+def _existing(path: Path) -> Path:
+    while not os.path.isdir(path):  # noqa: PTH112 - Path.is_dir() raises without permission
+        path = path.parent
+    return path
+
+
+def _permissions(settings_file: Path, settings: Settings, ledger: Path | None) -> Iterator[Check]:
+    """A check for each kind of file that other users of this machine can read."""
+    ledgers = [] if ledger is None else [ledger, *(ledger.with_name(ledger.name + end) for end in ("-wal", "-shm"))]
+    directory = settings.report.directory
+    reports = sorted(directory.iterdir()) if os.access(directory, os.R_OK | os.X_OK) else []
+    kinds: tuple[tuple[str, Iterable[Path]], ...] = (
+        ("settings file", [settings_file]),
+        ("ledger", ledgers),
+        ("mart", [settings.report.mart]),
+        ("reports", reports),
+    )
+    found = False
+    for kind, paths in kinds:
+        files = [path.absolute() for path in paths if path.is_file()]
+        if exposed := [path for path in files if _access_of_others(path)]:
+            found = True
+            everybody = any(_access_of_others(path) & stat.S_IRWXO for path in exposed)
+            others = "everybody" if everybody else "their group"
+            shown = str(exposed[0]) if len(exposed) == 1 else f"{len(exposed)} files in {exposed[0].parent}"
+            target = str(exposed[0]) if kind != "reports" else f"{exposed[0].parent}/*"
+            target = " ".join(map(str, exposed)) if kind == "ledger" else target
+            yield problem(
+                "permissions",
+                f"{kind}: {shown} can be accessed by {others}",
+                f"chmod go-rwx {target}",
+                *map(str, exposed),
+            )
+    if not found:
+        yield ok("permissions", f"only this user can read {named(kind for kind, _ in kinds)}")
+
+
+def _access_of_others(path: Path) -> int:
+    """The permissions of a file for others than this user, who may be a member of the group that a file is shared with."""
+    status = path.stat()
+    return status.st_mode & (stat.S_IRWXG | stat.S_IRWXO if status.st_uid == os.getuid() else stat.S_IRWXO)
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB"

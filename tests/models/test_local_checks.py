@@ -1,0 +1,82 @@
+"""Checks of this machine: database, disk space and file permissions, each with its fix."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from models.diagnosis import Check, Status
+from models.local_checks import local_checks
+from models.settings import Settings
+
+
+def settings_in(directory: Path, database: str = "sqlite:///ledger.db") -> Settings:
+    report = {"mart": "kmsledger.duckdb", "directory": "reports"}
+    return Settings.model_validate({"database": database, "report": report}, context={"base": str(directory)})
+
+
+def checked(directory: Path, name: str, database: str = "sqlite:///ledger.db") -> list[Check]:
+    """The checks of this name."""
+    checks = local_checks(settings_in(directory, database), directory / "kmsledger.yaml")
+    return [check for check in checks if check.name == name]
+
+
+def test_a_new_ledger_needs_only_its_directory(tmp_path: Path, sqlite_template: Path) -> None:
+    """Without a file, the directory decides; an existing ledger must have the schema of this version; nothing is created."""
+    (new,) = checked(tmp_path, "database")
+    assert (new.status, new.message) == (
+        Status.OK,
+        f"{tmp_path / 'ledger.db'} does not exist yet: the first run creates it",
+    )
+    assert list(tmp_path.iterdir()) == []
+    (missing,) = checked(tmp_path, "database", f"sqlite:///{tmp_path}/none/ledger.db")
+    assert (missing.status, missing.fix) == (Status.FATAL, f"mkdir -p {tmp_path}/none")
+    shutil.copy(sqlite_template, tmp_path / "ledger.db")
+    (current,) = checked(tmp_path, "database")
+    assert "has schema" in current.message
+    (tmp_path / "ledger.db").write_bytes(b"this is not a database" * 100)
+    (damaged,) = checked(tmp_path, "database")
+    assert (damaged.status, damaged.fix) == (Status.FATAL, "restore it from a backup or name another file")
+
+
+def test_a_server_that_does_not_answer_is_fatal(tmp_path: Path) -> None:
+    """The sentence of the database has cause and fix, and no password."""
+    (check,) = checked(tmp_path, "database", "postgresql://kms:secret@127.0.0.1:9/kms")
+    assert check.status is Status.FATAL
+    assert "no PostgreSQL server answers at postgresql://kms:***@127.0.0.1:9/kms" in check.message
+    assert check.fix == "start it or correct host and port"
+
+
+def test_files_that_others_can_access(tmp_path: Path) -> None:
+    """Each kind of file is one check with the command that fixes it; files without access for others are not named."""
+    reports = tmp_path / "reports"
+    reports.mkdir()
+    modes = {"kmsledger.yaml": 0o640, "kmsledger.duckdb": 0o604, "reports/a.html": 0o644, "reports/b.html": 0o600}
+    for name, mode in modes.items():
+        (tmp_path / name).write_text("", encoding="utf-8")
+        (tmp_path / name).chmod(mode)
+    found = {check.message: check.fix for check in checked(tmp_path, "permissions")}
+    assert found == {
+        f"settings file: {tmp_path}/kmsledger.yaml can be accessed by their group": f"chmod go-rwx {tmp_path}/kmsledger.yaml",
+        f"mart: {tmp_path}/kmsledger.duckdb can be accessed by everybody": f"chmod go-rwx {tmp_path}/kmsledger.duckdb",
+        f"reports: {reports}/a.html can be accessed by everybody": f"chmod go-rwx {reports}/*",
+    }
+    for name in modes:
+        (tmp_path / name).chmod(0o600)
+    (fine,) = checked(tmp_path, "permissions")
+    assert fine.status is Status.OK
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_may_be_shared_with_this_one(tmp_path: Path) -> None:
+    """A settings file of root that the group of the service may read is as it should be, unless everybody can."""
+    path = tmp_path / "kmsledger.yaml"
+    path.write_text("", encoding="utf-8")
+    os.chown(path, 65_534, -1)
+    path.chmod(0o640)
+    assert [check.status for check in checked(tmp_path, "permissions")] == [Status.OK]
+    path.chmod(0o644)
+    assert [check.status for check in checked(tmp_path, "permissions")] == [Status.PROBLEM]
