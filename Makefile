@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 LOCK_TOOLS := build/lock
+COMPILE_LOCK = $(LOCK_TOOLS)/bin/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes \
+	--annotation-style line --no-config --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --quiet
 # Settings of the user or shell must not redirect the installation.
 unexport PYTHONPATH PYTHONHOME PIP_TARGET PIP_PREFIX PIP_USER PIP_REQUIRE_VIRTUALENV
 # Without byte code files, every start compiles all modules: seconds, hundreds of times in a test run.
@@ -21,7 +23,7 @@ PYTEST = $(BIN)/python -m pytest -n $$(expr $$(nproc) + 1) --maxprocesses 8 --di
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-deep lint bench templates docs lock tools clean
+.PHONY: help setup demo test test-deep lint bench templates dist docs lock tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,25 +80,40 @@ docs: $(READY) ## build the documents as a site in build/site (strict: every war
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file docs/mkdocs.yml
 	@echo "open build/site/index.html in a browser"
 
+# The SBOM lists the packages that a service installs, for every platform, with their hashes; equal locks give equal files.
+dist: $(READY) ## build the wheel and its software bill of materials (CycloneDX)
+	@rm -rf dist
+	@$(BIN)/python -m build --wheel --no-isolation --outdir dist >/dev/null
+	@for wheel in dist/*.whl; do \
+		$(BIN)/python -W ignore -m cyclonedx_py requirements requirements-runtime.lock --pyproject pyproject.toml \
+			--output-reproducible --output-file "$${wheel%-py3-none-any.whl}.cdx.json" || exit; \
+	done
+	@ls dist/*
+
 # In a separate environment, because the lock tool is not a locked dependency. --no-config: the lock contains
 # the releases of the public index, regardless of the configuration of this machine.
-lock: ## regenerate requirements.lock with hashes for all platforms (ARGS=--upgrade for newer releases)
+lock: ## regenerate both locks with hashes for all platforms (ARGS=--upgrade for newer releases)
 	$(PYTHON) -m venv $(LOCK_TOOLS)
 	$(LOCK_TOOLS)/bin/pip install $(QUIET) 'uv>=0.9,<1'
-	$(LOCK_TOOLS)/bin/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
-		--annotation-style line --no-config --no-emit-index-url --no-emit-find-links \
-		--custom-compile-command "make lock" --quiet --output-file requirements.lock $(ARGS)
+	$(COMPILE_LOCK) --extra dev --output-file requirements.lock $(ARGS)
+	$(COMPILE_LOCK) --extra postgres --extra distributed --extra chat --constraint requirements.lock \
+		--output-file requirements-runtime.lock
 
-tools: ## install Chromium and a font for the browser tests (Debian; as root or with sudo)
-	@if [ "$${KMSLEDGER_NO_BROWSER:-}" = 1 ] || command -v chromium >/dev/null; then exit 0; fi; \
+# systemd-analyze and logrotate check the files in deploy/.
+tools: ## install what tests need beside Python: Chromium, a font, systemd, logrotate (Debian; as root or with sudo)
+	@missing=; path="$$PATH:/usr/sbin"; \
+	[ "$${KMSLEDGER_NO_BROWSER:-}" = 1 ] || command -v chromium >/dev/null || missing="chromium fonts-dejavu-core"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	PATH="$$path" command -v logrotate >/dev/null || missing="$$missing logrotate"; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
 	if ! command -v apt-get >/dev/null; then as=false; \
 	elif [ "$$(id -u)" = 0 ]; then as=env; \
 	elif sudo -n true 2>/dev/null; then as="sudo -n env"; else as=false; fi; \
 	get() { $$as DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends \
-		chromium fonts-dejavu-core </dev/null >/dev/null; }; \
+		$$missing </dev/null >/dev/null; }; \
 	if [ "$$as" != false ] && { get 2>/dev/null || { $$as apt-get update -qq </dev/null && get; }; }; then exit 0; fi; \
-	echo "the browser tests need the command chromium (Debian: apt-get install chromium fonts-dejavu-core);" \
-		"KMSLEDGER_NO_BROWSER=1 runs the tests without them" >&2
+	echo "the tests need these packages of Debian, or their commands: $$missing;" \
+		"KMSLEDGER_NO_BROWSER=1 runs the tests without a browser" >&2
 
 clean: ## remove the virtual environment, caches and build results
 	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
