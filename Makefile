@@ -77,7 +77,7 @@ templates: $(READY) ## write the templates and modules in deploy/, which follow 
 docs: $(READY) ## build the documents as a site in build/site (strict: every warning is an error)
 	@rm -rf build/documents && mkdir -p build/documents
 	@cp -R README.md CONTRIBUTING.md CHANGELOG.md LICENSE config.example.yaml docs deploy build/documents
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --config-file docs/mkdocs.yml
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --config-file docs/mkdocs.yml
 	@echo "open build/site/index.html in a browser"
 
 # The SBOM lists the packages that a service installs, for every platform, with their hashes; equal locks give equal files.

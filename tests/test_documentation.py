@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,6 @@ import duckdb
 import pytest
 import yaml
 
-from kmsledger import cli
 from models.settings import Settings
 from reports.mart.schema import declared
 from reports.vendors.profile import Profile
@@ -25,13 +25,16 @@ DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "deploy/README.md", *ROOT.glob("docs/*.md"))
 }
+(SCRIPT,) = metadata.entry_points(group="console_scripts", name="kmsledger")
+cli: click.Group = SCRIPT.load().__globals__["cli"]
 OTHER_OPTIONS = {
+    "deploy/README.md": {"--env-file"},
     "docs/benchmarks.md": {"--flaw-interval", "--shared"},
     "docs/peers.md": {"--keep", "--again"},
 }
-"""Options of other programs: the benchmarks."""
+"""Options of other programs: Podman and the benchmarks."""
 PLACEHOLDER = re.compile(r"[A-Z_]+(?:[|/=][A-Z_]+)*")
-OTHER_QUERIES = {"docs/postgresql.md", "docs/cookbook.md"}
+OTHER_QUERIES = {"docs/postgresql.md", "docs/operations.md", "docs/cookbook.md"}
 """Documents whose SQL is for PostgreSQL, or is generated from files that have tests of their own."""
 
 
