@@ -37,6 +37,7 @@ def test_the_site_has_all_documents_and_no_broken_link(tmp_path: Path) -> None:
         assert f'href="{page}"' in home
     loaded = re.findall(r'<(?:script|img)[^>]* src="([^"]+)|<link[^>]* rel="stylesheet"[^>]* href="([^"]+)', home)
     assert loaded
+    assert home.count("<ol>") == 1  # the steps of the README are one list: blocks in it are indented by four spaces
     assert not [address for pair in loaded for address in pair if "//" in address]
     with (tmp_path / "docs" / "tutorial.md").open("a", encoding="utf-8") as tutorial:
         tutorial.write("\n[wrong](rules.md#no-such-heading)\n")

@@ -273,21 +273,44 @@ def test_a_refused_account_weighs_its_known_account_regions(
     history: Sequence[Scopes], expected: tuple[int, int, int] | None
 ) -> None:
     """It counts as the account-regions of the last earlier run that entered it, and as one if none did."""
+    rows = [
+        (run, SHOP, region, outcome, None)
+        for run, scopes in enumerate(history, 1)
+        for region, outcome in scopes.items()
+    ]
+    assert coverage_of(rows, len(history)) == expected
+
+
+def coverage_of(rows: Sequence[tuple[int, str, str, str, int | None]], run_id: int) -> tuple[int, int, int] | None:
+    """The account-regions of a run, those that are complete, and those that failed."""
     (view,) = (view for view in views() if view.name == "run_coverage")
-    rows = [(run, SHOP, region, outcome) for run, scopes in enumerate(history, 1) for region, outcome in scopes.items()]
     with new_connection() as connection:
         connection.execute(
             """
             CREATE SCHEMA internal;
             CREATE MACRO internal.in_scope(outcome) AS outcome IN ('complete', 'partial', 'failed');
-            CREATE TABLE internal.scope_coverage (run_id INTEGER, account_id VARCHAR, region VARCHAR, outcome VARCHAR);
+            CREATE TABLE internal.scope_coverage (run_id INTEGER, account_id VARCHAR, region VARCHAR, outcome VARCHAR,
+              read_run_id INTEGER);
             """
         )
-        connection.executemany("INSERT INTO internal.scope_coverage VALUES (?, ?, ?, ?)", rows)
+        connection.executemany("INSERT INTO internal.scope_coverage VALUES (?, ?, ?, ?, ?)", rows)
         query = (
             f"SELECT account_regions, complete, failed FROM ({view.select.replace('as_of_run', '9')}) WHERE run_id = ?"
         )
-        assert connection.execute(query, [len(history)]).fetchone() == expected
+        row: tuple[int, int, int] | None = connection.execute(query, [run_id]).fetchone()
+        return row
+
+
+def test_a_limited_run_counts_what_it_read_and_does_not_change_the_weight_of_an_account() -> None:
+    """What a limited run did not read is not in its coverage; an account that is refused later weighs all its account-regions."""
+    rows = [
+        (1, SHOP, IRELAND, "complete", None),
+        (1, SHOP, VIRGINIA, "complete", None),
+        (2, SHOP, IRELAND, "complete", None),
+        (2, SHOP, VIRGINIA, "complete", 1),
+        (3, SHOP, "*", "failed", None),
+    ]
+    assert [coverage_of(rows, run_id) for run_id in (1, 2, 3)] == [(2, 2, 0), (1, 1, 0), (2, 0, 2)]
 
 
 @pytest.mark.parametrize(("streaks", "code"), [([2, 1], 0), ([2, 3], 3), ([2, None], 3), ([None], 3)])
@@ -296,12 +319,15 @@ def test_gaps_of_unknown_age_are_not_tolerated(streaks: list[int | None], code: 
     with new_connection() as connection:
         connection.execute(
             """
-            CREATE TABLE runs AS SELECT 1 AS run_id, 'partial' AS status;
+            CREATE TABLE runs AS SELECT 1 AS run_id, 'partial' AS status, NULL AS only_accounts, NULL AS only_regions;
             CREATE TABLE run_coverage AS SELECT 1 AS run_id, 8 AS complete, 10 AS account_regions, 80 AS coverage_percent;
-            CREATE TABLE incomplete_account_regions (consecutive_runs INTEGER);
+            CREATE TABLE incomplete_account_regions (consecutive_runs INTEGER, read_run_id INTEGER);
+            CREATE TABLE coverage (operation VARCHAR, outcome VARCHAR);
             """
         )
-        connection.executemany("INSERT INTO incomplete_account_regions VALUES (?)", [[streak] for streak in streaks])
+        connection.executemany(
+            "INSERT INTO incomplete_account_regions VALUES (?, NULL)", [[streak] for streak in streaks]
+        )
         result = check_coverage(connection, 0, 2)
     assert result.exit_code == code
     assert ("an unknown number of runs" in result.message) == (None in streaks)
