@@ -11,7 +11,9 @@ class OutdatedMartError(MartError):
     """The mart lacks a view or column, because an earlier version built it (exit code 4)."""
 
     def __init__(self) -> None:
-        super().__init__("the mart lacks views that this version of kmsledger reads: run `kmsledger mart` to rebuild it")
+        super().__init__(
+            "the mart lacks views that this version of kmsledger reads: run `kmsledger mart` to rebuild it"
+        )
 
 
 class OverLimitError(MartError):
