@@ -19,7 +19,7 @@ IRELAND = "eu-west-1"
 ROLE = f"arn:aws:iam::{SHOP}:role/app"
 
 
-@pytest.mark.parametrize("name", ["situation_mart", "sample_mart"])
+@pytest.mark.parametrize("name", ["situation_mart", pytest.param("sample_mart", marks=pytest.mark.deep)])
 def test_the_number_of_keys_of_each_principal(name: str, request: pytest.FixtureRequest) -> None:
     """As of every run, the counts by policy equal those of the rows by key."""
     path: Path = request.getfixturevalue(name)
