@@ -34,6 +34,9 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
+UMASK = os.umask(0o077)
+os.umask(UMASK)
+
 ENGINES = ("sqlite", "postgresql")
 SLOWEST_FILES = (
     "end_to_end/test_killed_nights.py",
@@ -85,9 +88,10 @@ SLOWEST_FILES = (
 
 
 @pytest.fixture(autouse=True)
-def unchanged_output() -> Iterator[None]:
-    """Remove what an unattended command has set for its whole process: log, format of lines, number of the run."""
+def unchanged_process() -> Iterator[None]:
+    """Remove what a command has set for its whole process: umask, log, format of lines, number of the run."""
     yield
+    os.umask(UMASK)
     handlers = logging.getLogger().handlers
     if any(isinstance(handler, StandardErrorHandler) for handler in handlers):
         handlers[:] = [handler for handler in handlers if not isinstance(handler, StandardErrorHandler)]

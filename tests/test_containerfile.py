@@ -56,10 +56,14 @@ def files(root: Path, besides: Path) -> dict[str, tuple[int, int]]:
 
 @pytest.fixture
 def directory() -> Iterator[Path]:
-    """A directory that every user can enter, unlike that of pytest."""
-    with tempfile.TemporaryDirectory(prefix="kmsledger-image-") as name:
-        Path(name).chmod(0o755)
-        yield Path(name)
+    """A directory that every user can enter, unlike that of pytest; files are created as in an image."""
+    umask = os.umask(0o022)
+    try:
+        with tempfile.TemporaryDirectory(prefix="kmsledger-image-") as name:
+            Path(name).chmod(0o755)
+            yield Path(name)
+    finally:
+        os.umask(umask)
 
 
 def context(directory: Path) -> Path:
