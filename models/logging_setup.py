@@ -65,7 +65,7 @@ def set_up(level: str, log_format: str, run_id: int | None = None) -> None:
     for name in ("crawler", "models", "reports", "kmsledger"):
         logging.getLogger(name).setLevel(level.upper())
     logging.captureWarnings(True)
-    # Python would print a traceback; whoever has replaced these functions (a test runner) keeps them.
+    # Python would print a traceback. A test runner that has replaced these functions keeps them.
     if threading.excepthook is threading.__excepthook__:
         threading.excepthook = _thread_failed
     if sys.unraisablehook is sys.__unraisablehook__:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 
 from models.settings import Settings
 from models.severities import SEVERITIES
@@ -40,6 +41,6 @@ def findings_summary(settings: Settings, config_path: Path | None = None) -> lis
         lines.append(f"since the run before: {changes or 'no finding has changed'}")
     if failed or others:
         severity = f" --severity {next(iter(failed))}" if failed else ""
-        config = f" --config {config_path}" if config_path is not None else ""
+        config = f" --config {quote(str(config_path))}" if config_path is not None else ""
         lines.append(f"next: `kmsledger findings{severity}{config}`")
     return lines

@@ -238,7 +238,7 @@ class _Inputs:
             view_loader.create(duck, run, schema=schema, up_to_date=up_to_date)
             for extension in extensions:
                 extension.create(duck, run)
-        except BaseException:
+        except BaseException:  # an interruption, too: an open draft could not be replaced
             duck.close()
             raise
         return duck, run

@@ -26,6 +26,7 @@ def test_open_findings_by_severity_and_the_next_command(mart: duckdb.DuckDBPyCon
     assert lines[0].endswith(f", {unknown[0]} unknown")
     assert lines[1:] == ["next: `kmsledger findings --severity critical`"]
     assert findings_summary(settings, Path("other.yaml"))[-1].endswith("--severity critical --config other.yaml`")
+    assert findings_summary(settings, Path("my $(id).yaml"))[-1].endswith("--config 'my $(id).yaml'`")
 
 
 def test_changes_since_the_run_before(make_settings: Make) -> None:
