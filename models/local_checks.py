@@ -7,6 +7,7 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from shlex import quote
 
 from sqlalchemy import make_url
 
@@ -40,12 +41,15 @@ def _database(url: str, ledger: Path | None) -> Check:
     if ledger is not None:
         directory = ledger.absolute().parent
         if not os.access(directory, os.W_OK | os.X_OK):
-            fix = f"mkdir -p {directory}" if not os.path.exists(directory) else "give this user write permission on it"  # noqa: PTH110 - Path.exists() raises without permission
+            there = os.path.exists(directory)  # noqa: PTH110 - Path.exists() raises without permission
+            fix = "give this user write permission on it" if there else f"mkdir -p {quote(str(directory))}"
             return problem("database", f"{directory} cannot be written", fix, str(ledger), fatal=True)
         if not os.path.exists(ledger):  # noqa: PTH110 - as above
             return ok("database", f"{ledger} does not exist yet: the first run creates it", str(ledger))
         if not os.access(ledger, os.R_OK | os.W_OK):
-            return problem("database", f"{ledger} cannot be written", f"chmod u+rw {ledger}", str(ledger), fatal=True)
+            return problem(
+                "database", f"{ledger} cannot be written", f"chmod u+rw {quote(str(ledger))}", str(ledger), fatal=True
+            )
         if ledger.stat().st_size == 0:
             return ok("database", f"{ledger} is empty: the first run creates its tables", str(ledger))
     revision = None
@@ -117,8 +121,8 @@ def _permissions(settings_file: Path, settings: Settings, ledger: Path | None) -
             everybody = any(_access_of_others(path) & stat.S_IRWXO for path in exposed)
             others = "everybody" if everybody else "their group"
             shown = str(exposed[0]) if len(exposed) == 1 else f"{len(exposed)} files in {exposed[0].parent}"
-            target = str(exposed[0]) if kind != "reports" else f"{exposed[0].parent}/*"
-            target = " ".join(map(str, exposed)) if kind == "ledger" else target
+            files_of_kind = " ".join(quote(str(path)) for path in exposed)
+            target = f"{quote(str(exposed[0].parent))}/*" if kind == "reports" else files_of_kind
             yield problem(
                 "permissions",
                 f"{kind}: {shown} can be accessed by {others}",

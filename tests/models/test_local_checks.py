@@ -34,6 +34,8 @@ def test_a_new_ledger_needs_only_its_directory(tmp_path: Path, sqlite_template: 
     assert list(tmp_path.iterdir()) == []
     (missing,) = checked(tmp_path, "database", f"sqlite:///{tmp_path}/none/ledger.db")
     assert (missing.status, missing.fix) == (Status.FATAL, f"mkdir -p {tmp_path}/none")
+    (quoted,) = checked(tmp_path, "database", f"sqlite:///{tmp_path}/my $(id)/ledger.db")
+    assert quoted.fix == f"mkdir -p '{tmp_path}/my $(id)'"
     shutil.copy(sqlite_template, tmp_path / "ledger.db")
     (current,) = checked(tmp_path, "database")
     assert "has schema" in current.message
@@ -68,6 +70,19 @@ def test_files_that_others_can_access(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o600)
     (fine,) = checked(tmp_path, "permissions")
     assert fine.status is Status.OK
+
+
+def test_commands_quote_paths(tmp_path: Path) -> None:
+    """A path with spaces or characters of the shell is one argument, also where all reports are meant."""
+    folder = tmp_path / "my $(id)"
+    (folder / "reports").mkdir(parents=True)
+    for name in ("ledger.db", "ledger.db-wal", "reports/a.html"):
+        (folder / name).write_text("", encoding="utf-8")
+        (folder / name).chmod(0o644)
+    assert {check.fix for check in checked(folder, "permissions")} == {
+        f"chmod go-rwx '{folder}/ledger.db' '{folder}/ledger.db-wal'",
+        f"chmod go-rwx '{folder}/reports'/*",
+    }
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
