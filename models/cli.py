@@ -85,18 +85,25 @@ def check_schema(config_path: Path) -> None:
 @db.command("copy")
 @click.option("--from", "source", required=True, metavar="URL", help="Ledger to copy; no crawl may be running.")
 @click.option("--to", "target", required=True, metavar="URL", help="New or empty database.")
-def copy_ledger(source: str, target: str) -> None:
+@click.option(
+    "--redact", is_flag=True, help="Replace the names and e-mail addresses of accounts, and the names of OUs."
+)
+def copy_ledger(source: str, target: str, *, redact: bool) -> None:
     """Copy the ledger to another database, SQLite or PostgreSQL, and verify the copy.
 
     URLs are sqlite:///path/to/file or postgresql://user@host/database; pass a password in PGPASSWORD or ~/.pgpass instead. The
     copy is atomic: all rows are copied, or none.
     """
-    from models.store.migrate_data import copy
+    from models.store.migrate_data import Copied, copy
 
-    copied = copy(
-        source, target, lambda table: click.echo(f"{table.table}: {table.rows} rows, checksum {table.checksum}")
+    def say(table: Copied) -> None:
+        click.echo(f"{table.table}: {table.rows} rows, checksum {table.checksum}")
+
+    copied = copy(source, target, say, redact=redact)
+    outcome = (
+        "the copy is identical, except for the redacted names" if redact else "the copy is identical, table by table"
     )
-    click.echo(f"copied {sum(table.rows for table in copied)} rows; the copy is identical, table by table")
+    click.echo(f"copied {sum(table.rows for table in copied)} rows; {outcome}")
 
 
 @click.command()

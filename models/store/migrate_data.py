@@ -14,6 +14,7 @@ from models.errors import UserError
 from models.store import engine
 from models.store.crawl_lock import exclusive
 from models.store.engine import shown, translate_errors
+from models.store.redaction import Rows, redactor
 from models.tables import versioned_tables
 from models.tables.runs import CrawlLock
 from models.versioned import Base
@@ -44,8 +45,12 @@ class Copied:
     """32 hexadecimal digits, equal for equal sets of rows on both engines."""
 
 
-def copy(source_url: str, target_url: str, copied: Callable[[Copied], None] = lambda _table: None) -> list[Copied]:
+def copy(
+    source_url: str, target_url: str, copied: Callable[[Copied], None] = lambda _table: None, *, redact: bool = False
+) -> list[Copied]:
     """Copy a ledger into an empty database, in one transaction; ``copied`` is called with each table.
+
+    With ``redact``, the copy has pseudonyms for the names and e-mail addresses of accounts and for the names of OUs.
 
     The source must have the current schema, and the target no rows; missing tables are created. Each table is read back and
     compared before the commit. The source is locked against crawls meanwhile.
@@ -54,7 +59,7 @@ def copy(source_url: str, target_url: str, copied: Callable[[Copied], None] = la
     try:
         engine.check(source)
         _prepare(target)
-        return _copy(source, target, copied)
+        return _copy(source, target, copied, redactor() if redact else _unchanged)
     finally:
         source.dispose()
         target.dispose()
@@ -82,13 +87,19 @@ def _prepare(target: Engine) -> None:
         engine.check(target)
 
 
-def _copy(source: Engine, target: Engine, copied: Callable[[Copied], None]) -> list[Copied]:
+def _unchanged(_table: Table, rows: Rows) -> Rows:
+    return rows
+
+
+def _copy(
+    source: Engine, target: Engine, copied: Callable[[Copied], None], redacted: Callable[[Table, Rows], Rows]
+) -> list[Copied]:
     done = []
     with exclusive(source) as lock, _reading(source) as reading, translate_errors(target), target.begin() as writing:
         _require_empty(writing)
         for table in tables():
             sent = _Checksum()
-            for rows in sent.of(_chunks(reading, table)):
+            for rows in sent.of(redacted(table, _chunks(reading, table))):
                 _write(writing, table, rows)
                 lock.heartbeat()
             if writing.dialect.name == "postgresql":
@@ -125,7 +136,7 @@ def _require_empty(target: Connection) -> None:
             raise CopyError(f"{where} is not empty (table {table.name} has rows): name a new database to copy into")
 
 
-def _chunks(connection: Connection, table: Table) -> Iterator[Sequence[Any]]:
+def _chunks(connection: Connection, table: Table) -> Rows:
     """Yield all rows in chunks, in the order of the primary key."""
     query = select(table).order_by(*table.primary_key)
     with (
@@ -142,7 +153,7 @@ class _Checksum:
         self.rows = 0
         self.total = 0
 
-    def of(self, chunks: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
+    def of(self, chunks: Rows) -> Rows:
         """Pass rows through and add them to the checksum."""
         for chunk in chunks:
             for row in chunk:
@@ -154,7 +165,7 @@ class _Checksum:
 
 def _write(connection: Connection, table: Table, rows: Sequence[Any]) -> None:
     if connection.dialect.name != "postgresql":
-        connection.execute(insert(table), [dict(row._mapping) for row in rows])  # noqa: SLF001 - SQLAlchemy's public name for it
+        connection.execute(insert(table), [dict(zip(table.columns.keys(), row, strict=True)) for row in rows])
         return
     _reject_nul(table, rows)
     driver = connection.dialect.loaded_dbapi
@@ -185,7 +196,8 @@ def _reject_nul(table: Table, rows: Sequence[Any]) -> None:
 
 
 def _where(table: Table, row: Any) -> str:
-    return ", ".join(f"{column.name} {row._mapping[column.name]!r}" for column in table.primary_key)  # noqa: SLF001 - as above
+    values = dict(zip(table.columns.keys(), row, strict=True))
+    return ", ".join(f"{column.name} {values[column.name]!r}" for column in table.primary_key)
 
 
 def _set_sequence(connection: Connection, table: Table) -> None:

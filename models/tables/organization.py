@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 
-from sqlalchemy.orm import Mapped
+from sqlalchemy.orm import Mapped, mapped_column
 
+from models.store.redaction import NAME, PATH
 from models.versioned import VersionedTable
 
 
@@ -18,11 +19,11 @@ class Account(VersionedTable):
     natural_key = ("account_id",)
 
     account_id: Mapped[str]
-    name: Mapped[str | None]
-    email: Mapped[str | None]
+    name: Mapped[str | None] = mapped_column(info=NAME)
+    email: Mapped[str | None] = mapped_column(info=NAME)
     arn: Mapped[str | None]
     state: Mapped[str | None]
-    ou_path: Mapped[str | None]
+    ou_path: Mapped[str | None] = mapped_column(info=PATH)
     """Names from the root down, as ``/Production/Web``."""
     ou_ids: Mapped[str | None]
     """Ids from the root down, as ``r-abcd/ou-abcd-11111111``."""

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from sqlalchemy import Boolean, Column, Engine, Integer, LargeBinary, Table, Text, create_engine, insert, select, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Engine,
+    Integer,
+    LargeBinary,
+    Table,
+    Text,
+    create_engine,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from models.cli import db
 from models.store import crawl_lock
@@ -19,6 +33,7 @@ from models.store.engine import DatabaseError, connect
 from models.store.migrate_data import Copied, CopyError, DifferentError, copy
 from models.store.scd2_merge import Batch, merge
 from models.tables.keys import Key, PolicyDocument
+from models.tables.organization import Account
 from models.tables.runs import Run, RunStatus
 from models.types import UtcDateTime
 
@@ -260,3 +275,56 @@ def test_checksums_distinguish_rows() -> None:
     assert checksum((1, "a"), (2, "b")) == checksum((2, "b"), (1, "a"))
     different = [(None,), ("",), ("1",), (1,), (b"1",), ("\\N",), (TIMES[0],), (TIMES[0].isoformat(),)]
     assert len({checksum(row).checksum for row in different}) == len(different)
+
+
+def accounts_of(url: str) -> list[tuple[str | None, ...]]:
+    """Name, e-mail address and OU path of the versions of accounts."""
+    return [(row[0], row[1], row[2]) for row in select_all(url, select(Account.name, Account.email, Account.ou_path))]
+
+
+def select_all(url: str, query: Any) -> list[Any]:
+    engine = connect(url)
+    with engine.connect() as connection:
+        rows = list(connection.execute(query.order_by(Account.version_id)))
+    engine.dispose()
+    return rows
+
+
+def test_a_redacted_copy_has_no_names_of_accounts(sqlite_url: str, postgresql_url: str, tmp_path: Path) -> None:
+    """Equal names have equal pseudonyms, missing ones stay missing, all else is equal, and no two copies can be compared."""
+    fill(sqlite_url)
+    engine = connect(sqlite_url)
+    name, email = "Müller GmbH", "aws+müller@example.org"
+    with engine.begin() as connection:
+        values = {"name": name, "email": email, "ou_path": "/Production/Müller GmbH"}
+        connection.execute(update(Account).where(Account.version_id <= 2).values(**values))
+        connection.execute(update(Account).where(Account.version_id > 2).values(name=None, email="", ou_path="/"))
+    engine.dispose()
+    done = CliRunner().invoke(db, ["copy", "--redact", "--from", sqlite_url, "--to", postgresql_url])
+    assert done.exit_code == 0, done.output
+    assert done.output.splitlines()[-1].endswith("the copy is identical, except for the redacted names")
+    (first, mail, path), second, *rest = accounts_of(postgresql_url)
+    assert re.fullmatch(r"redacted-[0-9a-f]{12}", str(first))
+    assert re.fullmatch(r"redacted-[0-9a-f]{12}", str(mail))
+    assert path is not None
+    assert re.fullmatch(rf"/redacted-[0-9a-f]{{12}}/{first}", path)
+    assert second == (first, mail, path)
+    assert len({first, mail, path.split("/")[1]}) == 3
+    assert set(rest) == {(None, "", "/")}
+    sent, arrived = everything(sqlite_url), everything(postgresql_url)
+    assert {table for table, rows in sent.items() if rows != arrived[table]} == {"account"}
+    other = new_file(tmp_path / "other.db")
+    copy(sqlite_url, other, redact=True)
+    assert accounts_of(other)[0][0] != first
+
+
+def test_columns_with_names_of_accounts_are_redacted() -> None:
+    """A new column for a name or an e-mail address of an account is declared as such."""
+    names = {
+        (table.name, column.name)
+        for table in copying.tables()
+        for column in table.columns
+        if re.search(r"email|e_mail|account_name|ou_path|contact", column.name)
+        or (table.name, column.name) == ("account", "name")
+    }
+    assert names == {(table.name, column.name) for table in copying.tables() for column in table.columns if column.info}
