@@ -163,6 +163,7 @@ def test_the_page_covers_every_operation() -> None:
         "What to keep",
         "Back up and restore SQLite",
         "Back up and restore PostgreSQL",
+        "Share results without the names of accounts",
         "Move from SQLite to PostgreSQL",
         "Upgrade",
         "Several machines",
