@@ -23,7 +23,7 @@ PYTEST = $(BIN)/python -m pytest -n $$(expr $$(nproc) + 1) --maxprocesses 8 --di
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-deep lint bench templates dist docs lock tools clean
+.PHONY: help setup demo test test-deep lint bench templates reference dist docs lock tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,9 @@ templates: $(READY) ## write the templates and modules in deploy/, which follow 
 			$(abspath $(BIN))/kmsledger permissions --role $${part%:*} --format $${file%%:*} --output $${file#*:} || exit; \
 		done; \
 	done
+
+reference: $(READY) ## write docs/commands.md, which follows from the help of the commands
+	$(BIN)/python -m tests.command_reference
 
 # Copied, because MkDocs reads one directory, and the links between the documents lead to others.
 docs: $(READY) ## build the documents as a site in build/site (strict: every warning is an error)

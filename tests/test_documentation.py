@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "deploy/README.md", *ROOT.glob("docs/*.md"))
+    if path.name != "commands.md"  # generated from the commands themselves
 }
 (SCRIPT,) = metadata.entry_points(group="console_scripts", name="kmsledger")
 cli: click.Group = SCRIPT.load().__globals__["cli"]
