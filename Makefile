@@ -76,10 +76,12 @@ templates: $(READY) ## write the templates and modules in deploy/, which follow 
 reference: $(READY) ## write docs/commands.md, which follows from the help of the commands
 	$(BIN)/python -m tests.command_reference
 
-# Copied, because MkDocs reads one directory, and the links between the documents lead to others.
+# Copied, because MkDocs reads one directory, and the links between the documents lead to others. The settings' reference is the
+# example file, as a page.
 docs: $(READY) ## build the documents as a site in build/site (strict: every warning is an error)
 	@rm -rf build/documents && mkdir -p build/documents
 	@cp -R README.md CONTRIBUTING.md CHANGELOG.md LICENSE config.example.yaml docs deploy build/documents
+	@{ printf '# Settings\n\n```yaml\n'; cat config.example.yaml; printf '```\n'; } >build/documents/docs/settings.md
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --config-file docs/mkdocs.yml
 	@echo "open build/site/index.html in a browser"
 

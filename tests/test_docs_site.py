@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import subprocess
@@ -35,6 +36,10 @@ def test_the_site_has_all_documents_and_no_broken_link(tmp_path: Path) -> None:
         page = f"docs/{document.stem}.html"
         assert (site / page).is_file()
         assert f'href="{page}"' in home
+    settings = (site / "docs" / "settings.html").read_text(encoding="utf-8")
+    assert 'href="docs/settings.html"' in home
+    shown = html.unescape(re.sub(r"<[^>]+>", "", settings))
+    assert (ROOT / "config.example.yaml").read_text(encoding="utf-8").strip() in shown
     loaded = re.findall(r'<(?:script|img)[^>]* src="([^"]+)|<link[^>]* rel="stylesheet"[^>]* href="([^"]+)', home)
     assert loaded
     assert home.count("<ol>") == 1  # the steps of the README are one list: blocks in it are indented by four spaces
