@@ -17,7 +17,7 @@ DOCUMENT = Path(__file__).parents[1] / "docs" / "commands.md"
 _INTRODUCTION = """\
 # Commands
 
-Every command with its options, as `kmsledger COMMAND --help` prints them. `make reference` generates this page.
+Every command with its options, as `kmsledger COMMAND --help` (or `-h`) prints them. `make reference` generates this page.
 
 """
 
