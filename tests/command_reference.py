@@ -60,9 +60,8 @@ def _paragraphs(command: click.Command) -> str:
 
 
 def _options(context: click.Context) -> Iterator[str]:
-    parameters = [
-        one for one in context.command.get_params(context) if "--help" not in one.opts or context.parent is None
-    ]
+    # Click keeps the help option of the context that first needed it: in a process with other tests, it may lack -h.
+    parameters = [one for one in context.command.get_params(context) if "--help" not in one.opts]
     records = [parameter.get_help_record(context) for parameter in parameters]
     rows = [f"| `{_cell(name)}` | {_inert(_cell(help_text))} |" for name, help_text in filter(None, records)]
     if rows:
