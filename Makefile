@@ -54,7 +54,7 @@ test: $(READY) tools ## run the fast tests in parallel
 	$(PYTEST) -m "not deep" $(ARGS)
 
 test-deep: $(READY) tools ## run the slow tests, and the property tests with many examples
-	KMSLEDGER_TEST_PROFILE=$${KMSLEDGER_TEST_PROFILE:-deep} $(PYTEST) -m "deep or hypothesis" $(ARGS)
+	KMSLEDGER_TEST_PROFILE=deep $(PYTEST) -m "deep or hypothesis" $(ARGS)
 
 lint: $(READY) ## check style, formatting, types and import contracts
 	$(BIN)/ruff check

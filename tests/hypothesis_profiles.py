@@ -1,9 +1,8 @@
 """How many examples a property test runs: few under `make test`, many under `make test-deep`.
 
-The environment variable ``KMSLEDGER_TEST_PROFILE`` chooses between ``fast``, the default, ``deep`` and ``thorough``, which
-has the most examples, kills and signals. ``make test-deep`` sets ``deep`` unless the variable is set, and selects the property
-tests besides those marked ``deep``: hypothesis' pytest plugin gives each of them the marker ``hypothesis``. So one test serves
-all profiles, and needs no marker of its own.
+The environment variable ``KMSLEDGER_TEST_PROFILE`` chooses between ``fast``, the default, and ``deep``. ``make test-deep``
+sets it, and selects the property tests besides those marked ``deep``: hypothesis' pytest plugin gives each of them the marker
+``hypothesis``. So one test serves both, and needs no marker of its own.
 
 A property test without settings runs the profile's number of examples. A test that needs another number names both::
 
@@ -20,22 +19,17 @@ import os
 
 from hypothesis import settings
 
-PROFILES = {"fast": 25, "deep": 150, "thorough": 300}
+PROFILES = {"fast": 25, "deep": 300}
 """Examples per property test, unless the test names its own numbers."""
 
 
-def examples(*, fast: int, deep: int, thorough: int | None = None) -> int:
-    """The number of examples (or of kills, ...) under the chosen profile; `thorough` is `deep` unless it is named."""
-    return {"fast": fast, "deep": deep, "thorough": deep if thorough is None else thorough}[_chosen()]
-
-
-def is_thorough() -> bool:
-    """Whether the profile `thorough` is chosen."""
-    return _chosen() == "thorough"
+def examples(*, fast: int, deep: int) -> int:
+    """The number of examples under the chosen profile."""
+    return {"fast": fast, "deep": deep}[_chosen()]
 
 
 def load() -> None:
-    """Register the profiles with hypothesis and load the chosen one."""
+    """Register both profiles with hypothesis and load the chosen one."""
     for name, count in PROFILES.items():
         settings.register_profile(
             name, max_examples=count, deadline=None, derandomize="CI" in os.environ, print_blob="CI" in os.environ

@@ -21,10 +21,9 @@ from benchmarks.fake_aws.presets import preset
 from models.store.engine import connect
 from models.tables.runs import Run, RunStatus, ScopeCoverage
 from tests.dump_tables import rows
-from tests.hypothesis_profiles import examples
 
 ROOT = Path(__file__).parents[2]
-KILLS = {"sqlite": examples(fast=4, deep=4, thorough=10), "postgresql": 4}
+KILLS = {"sqlite": 10, "postgresql": 4}
 FAULTS = Faults(
     seed=11,
     throttle=0.30,

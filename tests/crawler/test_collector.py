@@ -404,7 +404,7 @@ def known_facts(ledger: Ledger, model: type[VersionedTable]) -> set[tuple[Any, .
     return {tuple(row[name] for name in names) for row in ledger.current(model)}
 
 
-@settings(max_examples=examples(fast=10, deep=25, thorough=50), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(fast=10, deep=50), suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from(NAMES), failures, min_size=1))
 def test_failed_calls_close_no_facts(complete_run: Path, failures: Mapping[str, Answer]) -> None:
     """After a run with any failed calls and no changes in AWS, every open fact is still open and unchanged."""

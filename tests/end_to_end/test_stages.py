@@ -23,7 +23,6 @@ from reports.mart.errors import MartError
 from tests.end_to_end import night_process
 from tests.end_to_end.conftest import Installation
 from tests.end_to_end.small_installation import install, small_organization
-from tests.hypothesis_profiles import is_thorough
 
 pytestmark = pytest.mark.deep  # each test makes several runs
 
@@ -55,15 +54,10 @@ def mails(installation: Installation, recipient: str) -> list[EmailMessage]:
     ]
 
 
-def signals_of(position: int) -> tuple[signal.Signals, ...]:
-    """The signals that interrupt a stage after the crawl: one, in turn; all under the profile `thorough`."""
-    return SIGNALS if is_thorough() else (SIGNALS[position % len(SIGNALS)],)
-
-
 def test_every_signal_ends_every_stage(
     aws: FakeAws, mail: MailServer, tls: certificates.Certificates, tmp_path: Path
 ) -> None:
-    """SIGTERM, SIGINT and SIGHUP end the stages within 10 s with one sentence; resumed, the run is complete, with one mail."""
+    """SIGTERM, SIGINT and SIGHUP end each stage within 10 s with one sentence; resumed, the run is complete, with one mail."""
     to = "signals@stages.example"
     crawl = {"last_use": {"enabled": False}}
     installation = install(tmp_path / "nightly", aws, mail, tls, [to], crawl=crawl)
@@ -87,15 +81,15 @@ def test_every_signal_ends_every_stage(
         interrupted(number, night)
         aws.control.faults()
     assert night_process.run(installation, "crawl", "--resume").code == 0
-    for position, (stage, (target, how)) in enumerate(STAGES.items()):
-        for number in signals_of(position):
+    for stage, (target, how) in STAGES.items():
+        for number in SIGNALS:
             before = partial(night_process.hold, target, how)
             night = night_process.start(installation, "nightly", "--resume", before=before)
             assert night.wait_until(lambda night=night: "held" in night.errors.read_text()), stage  # type: ignore[misc]  # of this round
             interrupted(number, night)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         installation.change(mail={"port": silent.getsockname()[1]})
-        for number in signals_of(len(STAGES)):
+        for number in SIGNALS:
             night = night_process.start(installation, "nightly", "--resume")
             assert night.wait_until(lambda night=night: "stage reports took" in night.errors.read_text())  # type: ignore[misc]  # as above
             connection, _ = silent.accept()

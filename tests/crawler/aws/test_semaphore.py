@@ -124,7 +124,7 @@ def test_cancelled_waiters_are_skipped() -> None:
 TICKS = st.integers(0, 6).map(float)
 
 
-@settings(max_examples=examples(fast=60, deep=500, thorough=1000))
+@settings(max_examples=examples(fast=60, deep=1000))
 @given(
     slots=st.integers(1, 4),
     holds=st.lists(st.tuples(TICKS, TICKS, st.none() | TICKS, st.booleans()), min_size=1, max_size=25),

@@ -26,7 +26,7 @@ SECRETS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_siz
 NAMES = st.sampled_from(["x-amz-target", "content-type", "x-amz-expected-bucket-owner", "x-amz-odd"])
 
 
-@settings(max_examples=examples(fast=60, deep=500, thorough=1000))
+@settings(max_examples=examples(fast=60, deep=1000))
 @given(
     method=st.sampled_from(["GET", "POST", "HEAD"]),
     segments=st.lists(TEXT.filter(lambda text: text not in {".", ".."} and "/" not in text), max_size=3),

@@ -308,9 +308,7 @@ def escaped(value: Any) -> Any:
     return value.replace("$", "$$")
 
 
-@settings(
-    max_examples=examples(fast=25, deep=150, thorough=300), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(fast=25, deep=300), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(document=DOCUMENT, flow=st.booleans(), style=st.sampled_from([None, '"', "'"]))
 def test_texts_survive_a_round_trip(read: Writer, document: dict[str, Any], flow: bool, style: str | None) -> None:
     """Any text, written as YAML in any style, is loaded unchanged."""
@@ -323,10 +321,7 @@ def test_texts_survive_a_round_trip(read: Writer, document: dict[str, Any], flow
             assert {name: made[group][name] for name in values} == values
 
 
-@settings(
-    max_examples=examples(fast=100, deep=500, thorough=2000),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@settings(max_examples=examples(fast=100, deep=2000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     text=st.binary(max_size=60)
     | st.text(st.sampled_from(" \n:-[]{},&*!|>'\"%@`#~?<$a1é\t\x85\u2028\ufeff"), max_size=40).map(str.encode)
@@ -343,9 +338,7 @@ def test_any_bytes_are_settings_or_problems(read: Writer, text: bytes) -> None:
     assert all(problem.line >= 1 and problem.column >= 1 and "\n" not in str(problem) for problem in problems)
 
 
-@settings(
-    max_examples=examples(fast=60, deep=300, thorough=1000), suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=examples(fast=60, deep=1000), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(parts=st.lists(st.sampled_from(
     ["log: x\n", "- a\n", "  ", "k: ", "&x ", "*x", "!t ", "'q'", '"d\\n"', "|\n  t\n", ">-\n  a\n\n  b\n", "? a\n", "---\n",
      "null", "~", "{a: b}", "[a, b]", "# c\n", "é", "\t", "\ufeff", "\u2028", "\x85", "\r\n", "a", "1", ":", "\n"]

@@ -176,7 +176,7 @@ def test_kept_runs_are_complete(ledger: Engine) -> None:
     # The statements are the same on both engines.
     fast = 12 if ledger.dialect.name == "sqlite" else 4
 
-    @settings(max_examples=examples(fast=fast, deep=12, thorough=20), suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=examples(fast=fast, deep=20), suppress_health_check=[HealthCheck.too_slow])
     @given(history=HISTORIES, keep=st.integers(1, 12), coverage=st.none() | st.integers(1, 12))
     def check(history: list[SampleRun], keep: int, coverage: int | None) -> None:
         prune_and_compare(ledger, history, keep, coverage)

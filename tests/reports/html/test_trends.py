@@ -99,7 +99,7 @@ def states(versions: list[Version], run_id: int) -> Mapping[str, tuple[str, str,
     }
 
 
-@settings(max_examples=examples(fast=10, deep=20, thorough=40))
+@settings(max_examples=examples(fast=10, deep=40))
 @given(finding_versions())
 def test_the_history_is_what_each_run_reported(views: duckdb.DuckDBPyConnection, versions: list[Version]) -> None:
     """The open failures of a run are the findings that failed in it; a failure begins and ends as in finding_lifecycle."""

@@ -109,7 +109,7 @@ def test_the_view_names_rules_that_exist() -> None:
 
 
 @pytest.mark.deep
-@settings(max_examples=examples(fast=2, deep=4, thorough=8))
+@settings(max_examples=examples(fast=2, deep=8))
 @given(seed=st.integers(0, 2**32), runs=st.integers(1, 4))
 def test_random_organizations(tmp_path_factory: pytest.TempPathFactory, seed: int, runs: int) -> None:
     """The same holds for random keys, states, grants, policies, gaps and unread regions; principals are counted right."""
