@@ -18,12 +18,12 @@ PIP = $$(if [ -x $(BIN)/pip ]; then echo $(BIN)/python -m pip; else echo $(PYTHO
 QUIET := --quiet --disable-pip-version-check
 COMPILE = $(BIN)/python -m compileall -qq -j 0
 OURS := kmsledger.py crawler models migrations reports demo benchmarks tests
-# One process more than processors: tests also wait, for other processes and the disk.
-PYTEST = $(BIN)/python -m pytest -n $$(expr $$(nproc) + 1) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+# More processes than processors: tests also wait, for other processes and the disk; the slow ones wait more.
+PYTEST = $(BIN)/python -m pytest --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-deep lint bench templates reference dist docs lock tools clean
+.PHONY: help setup demo test test-deep test-soak lint bench templates reference dist docs lock tools clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,10 +51,13 @@ demo: $(READY) ## crawl a fictional organization, write its report, and print wh
 	$(BIN)/python -m demo
 
 test: $(READY) tools ## run the fast tests in parallel
-	$(PYTEST) -m "not deep" $(ARGS)
+	$(PYTEST) -n $$(expr $$(nproc) + 1) -m "not deep and not soak" $(ARGS)
 
 test-deep: $(READY) tools ## run the slow tests, and the property tests with many examples
-	KMSLEDGER_TEST_PROFILE=deep $(PYTEST) -m "deep or hypothesis" $(ARGS)
+	KMSLEDGER_TEST_PROFILE=deep $(PYTEST) -n $$(expr $$(nproc) + 2) -m "deep or hypothesis" $(ARGS)
+
+test-soak: $(READY) tools ## run the simulated months: nights with faults, kills and signals
+	$(PYTEST) -n $$(expr $$(nproc) + 1) -m soak $(ARGS)
 
 lint: $(READY) ## check style, formatting, types and import contracts
 	$(BIN)/ruff check

@@ -79,7 +79,7 @@ def kill(night: Night, rng: random.Random) -> str:
     return stage if killed and night.wait().code == -signal.SIGKILL else ""
 
 
-@pytest.mark.deep
+@pytest.mark.soak
 def test_killed_nights_leave_the_databases_of_undisturbed_nights(
     mail: MailServer, tls: certificates.Certificates, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,7 +24,7 @@ from tests.end_to_end import night_process
 from tests.end_to_end.conftest import Installation
 from tests.end_to_end.small_installation import install, small_organization
 
-pytestmark = pytest.mark.deep  # each test makes several runs
+pytestmark = pytest.mark.soak  # each test makes several runs
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STAGES = {

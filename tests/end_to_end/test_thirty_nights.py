@@ -181,7 +181,7 @@ def disk(tmp_path: Path) -> Iterator[tuple[Path, bool]]:
             subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
-@pytest.mark.deep
+@pytest.mark.soak
 def test_thirty_nights(
     mail: MailServer,
     tls: certificates.Certificates,
