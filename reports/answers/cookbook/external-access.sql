@@ -10,7 +10,7 @@ WITH outside AS (
   SELECT p.key_arn, p.access, coalesce(p.party, p.principal_account, p.principal) AS party,
     list_sort(list_distinct(list(p.source_id))) AS access_paths, min(p.since_run) AS since_run
   FROM internal.access_paths p
-  WHERE p.access IN ('vendor', 'external', 'public', 'public_via_service')
+  WHERE internal.from_outside(p.access)
   GROUP BY p.key_arn, p.access, coalesce(p.party, p.principal_account, p.principal)
 ), used AS (
   SELECT key_arn, count(DISTINCT resource_arn) AS resources, list_sort(list_distinct(list(resource_type))) AS types

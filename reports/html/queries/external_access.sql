@@ -5,7 +5,7 @@ WITH path AS (
         principal_account, key_arn, coalesce(key_alias, key_arn) AS key_name, coalesce(account_name, account_id) || ', ' || region AS place,
         operations, path, since, since_run
     FROM effective_access
-    WHERE path <> 'iam' AND access IN ('vendor', 'external', 'public', 'public_via_service')
+    WHERE path <> 'iam' AND internal.from_outside(access)
 ),
 path_key AS (
     SELECT DISTINCT party, kind, key_arn FROM path

@@ -1,7 +1,7 @@
 -- The key figures of a key; no row if it no longer exists.
 SELECT k.*, coalesce(k.alias, k.key_id) AS name, o.owner,
     (SELECT count(DISTINCT principal) FROM effective_access WHERE access <> 'unknown') AS principals,
-    (SELECT count(DISTINCT principal) FROM effective_access WHERE access IN ('public', 'public_via_service', 'external', 'vendor')) AS outside,
+    (SELECT count(DISTINCT principal) FROM effective_access WHERE internal.from_outside(access)) AS outside,
     (SELECT count(*) FROM effective_access WHERE access = 'unknown') AS unknown_access,
     (SELECT count(*) FROM findings WHERE status = 'fail') AS failed,
     (SELECT count(*) FROM findings WHERE status = 'unknown') AS unknown,

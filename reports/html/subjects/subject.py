@@ -75,7 +75,7 @@ _DERIVED: Final = {
         for names in ("account", "known_party")
     },
 }
-_COMPUTED: Final = {"internal.principal_uses": "VIEW", "situations": "TABLE"}
+_COMPUTED: Final = frozenset({"internal.principal_uses", "situations"})
 """The views of the mart that are computed from the views and facts of the restricted catalog."""
 _STORED: Final = frozenset(
     {"internal.any_owner", "internal.subject_key", "owners", "coverage", "findings", "situation_findings"}
@@ -109,8 +109,8 @@ class Subject:
             connection.execute(f"CREATE {'TABLE' if name in _STORED else 'VIEW'} {qualified} AS {select}")
         connection.execute(f"USE {OWN_CATALOG}")
         for view in view_loader.views():
-            if kind := _COMPUTED.get(view.qualified):
-                connection.execute(f"CREATE {kind} {view.qualified} AS {view_loader.fixed(view.select, run_id)}")
+            if view.qualified in _COMPUTED:
+                connection.execute(f"CREATE TABLE {view.qualified} AS {view_loader.fixed(view.select, run_id)}")
 
     def limited(self, sql: str) -> str:
         """A query of the mart's public views, limited to the subject, for a user of the mart."""

@@ -1,5 +1,6 @@
 -- The principals named in key policies, and the grantees of grants, without a row for each key.
 --! internal
+--! stored
 --: policy_hash | The policy; NULL for grants.
 --: account_id | The account of the keys.
 --: source | policy or grant.

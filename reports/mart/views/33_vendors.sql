@@ -27,7 +27,7 @@ WITH way AS (
       ELSE coalesce(v.conditions, '') END AS conditions
   FROM internal.access_paths_as_of(as_of_run) p
   LEFT JOIN internal.access_verdict v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
-  WHERE p.access IN ('vendor', 'external')
+  WHERE p.access IN ('vendor', 'external') AND internal.from_outside(p.access)
 ), grouped AS (
   SELECT party, access, key_arn, list(DISTINCT principal_account) FILTER (principal_account IS NOT NULL) AS accounts,
     list(DISTINCT principal) AS principals, flatten(list(operations)) AS operations, list(DISTINCT source_id) AS paths,

@@ -98,7 +98,7 @@ WITH topic(rule_id, kind, access, operation) AS (
       ELSE coalesce(p.party, 'account ' || p.principal_account, p.principal) END AS party
   FROM internal.access_paths_as_of(as_of_run) p
   LEFT JOIN internal.access_verdict v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
-  WHERE p.access IN ('public', 'public_via_service', 'external', 'vendor')
+  WHERE internal.from_outside(p.access)
     AND p.key_arn IN (SELECT key_arn FROM finding WHERE kind = 'access' AND status = 'fail')
 ), party AS (
   SELECT f.resource_arn, f.kind, f.severity, p.party

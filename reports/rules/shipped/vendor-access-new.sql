@@ -24,7 +24,7 @@ WITH external_party AS (
   SELECT coalesce(party, principal_account, principal) AS party, access, key_arn, list_sort(list(DISTINCT source_id)) AS paths,
     min(since_run) AS since_run
   FROM internal.access_paths
-  WHERE access IN ('vendor', 'external')
+  WHERE access IN ('vendor', 'external') AND internal.from_outside(access)
   GROUP BY ALL
 ), recent AS (
   SELECT v.key_arn, bool_or(v.since_run > k.first_seen_run OR k.created_at IS NOT NULL) AS is_new,

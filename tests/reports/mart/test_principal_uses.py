@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 
 import duckdb
@@ -10,12 +11,14 @@ import pytest
 from models.settings import Settings
 from reports.html.query_runner import Source
 from reports.mart.connection import connect
+from reports.mart.rows import rows
 from reports.rules.testing.builders import root_statement
 from tests.reports.ledger_builder import LedgerBuilder, build_mart, settings_of
 from tests.reports.principal_counts import different_counts
 
 SHOP = "111122223333"
 IRELAND = "eu-west-1"
+OTHER = "arn:aws:iam::999999999999:role/other"
 ROLE = f"arn:aws:iam::{SHOP}:role/app"
 
 
@@ -25,6 +28,43 @@ def test_the_number_of_keys_of_each_principal(name: str, request: pytest.Fixture
     path: Path = request.getfixturevalue(name)
     with connect(path) as mart:
         assert different_counts(mart) == []
+
+
+OUTSIDE = """
+    SELECT party, count(DISTINCT principal) AS principals, count(DISTINCT key_arn) AS keys FROM key_principals
+    WHERE party NOT IN ('own_account', 'own_organization', 'aws_service') AND effect <> 'Deny' GROUP BY party
+"""
+
+
+@pytest.mark.parametrize("name", ["situation_mart", pytest.param("sample_mart", marks=pytest.mark.deep)])
+def test_parties_outside_the_organization_are_counted(name: str, request: pytest.FixtureRequest) -> None:
+    """The overview's counts by policy of principals and keys equal those of the rows by key."""
+    path: Path = request.getfixturevalue(name)
+    with connect(path) as mart:
+        expected = rows(mart, OUTSIDE)
+        counted = list(Source(mart).rows("external_party_counts"))
+    assert len(expected) > 1
+    assert sorted(counted, key=itemgetter("party")) == sorted(expected, key=itemgetter("party"))
+
+
+def test_a_grant_without_a_known_grantee_is_counted(world: LedgerBuilder, tmp_path: Path) -> None:
+    """A grant to a service is not outside; one whose grantee is missing is an unknown party, of which the keys are counted."""
+    world.account(SHOP, "Shop", IRELAND)
+    keys = [world.key(SHOP, IRELAND, name) for name in ("service", "nobody", "other")]
+    for key, grantee in zip(
+        keys, ({"grantee_service_principal": "s3.amazonaws.com"}, {}, {"grantee_principal": OTHER}), strict=True
+    ):
+        world.grant(key, "grant", **{"grantee_principal": None, **grantee}, operations=["Decrypt"])
+    world.crawl()
+    settings = settings_of(database=world.url, report={"mart": tmp_path / "mart.duckdb"})
+    build_mart(settings)
+    with connect(settings.report.mart) as mart:
+        counted = list(Source(mart).rows("external_party_counts"))
+        assert sorted(rows(mart, OUTSIDE), key=itemgetter("party")) == sorted(counted, key=itemgetter("party"))
+    assert {row["party"]: (row["principals"], row["keys"]) for row in counted} == {
+        "external_account": (1, 1),
+        "unknown": (0, 1),
+    }
 
 
 @pytest.fixture
