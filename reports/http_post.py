@@ -32,7 +32,7 @@ class Answer:
 def post(
     url: str, body: bytes, headers: Mapping[str, str], *, timeout: float, ca_bundle: Path | None, setting: str
 ) -> Answer:
-    """Send a request once, in at most ``timeout`` seconds; ``setting`` is the name of the URL in the advice."""
+    """Send a request once, in at most ``timeout`` seconds; ``setting`` is what the advice calls the URL."""
     answer = bytearray()
 
     def keep(chunk: bytes) -> None:
@@ -72,11 +72,11 @@ def _cause(error: pycurl.error, timeout: float, setting: str) -> str:
     number, text = cast("tuple[int, str]", error.args)
     text = printable(" ".join(text.split()))
     if number == pycurl.E_OPERATION_TIMEDOUT:
-        return f"did not answer within {timeout:g} seconds: check its {setting} and firewalls"
+        return f"did not answer within {timeout:g} seconds: check {setting} and firewalls"
     if number in {pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY}:
-        return f"could not be resolved: check its {setting} and DNS"
+        return f"could not be resolved: check {setting} and DNS"
     if number == pycurl.E_COULDNT_CONNECT:
-        return f"refuses the connection: check its {setting}, whether it is running, and firewalls"
+        return f"refuses the connection: check {setting}, whether it is running, and firewalls"
     if number in {pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE}:
         return f"has a certificate that cannot be trusted ({text}): set its ca_bundle, or replace the certificate"
-    return f"cannot be reached ({text}): check its {setting} and firewalls"
+    return f"cannot be reached ({text}): check {setting} and firewalls"

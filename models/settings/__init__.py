@@ -1,7 +1,8 @@
 """The settings of kmsledger: one YAML file, loaded into frozen models. `config.example.yaml` documents every setting.
 
 All problems of a file are reported at once, each with line, column, key path, found value and expected value. Messages contain
-no secrets: passwords, external IDs, headers of metrics, and addresses and secrets of webhooks and chats are hidden, passwords in URLs are masked.
+no secrets: passwords, external IDs, headers of metrics, and addresses and secrets of webhooks and chats are hidden, passwords in
+URLs are masked.
 """
 
 import os

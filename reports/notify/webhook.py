@@ -107,7 +107,7 @@ def _attempt(settings: WebhookSettings, body: bytes, event: str, recipient: str)
     }
     try:
         answer = http_post.post(
-            settings.url, body, headers, timeout=settings.timeout, ca_bundle=settings.ca_bundle, setting="url"
+            settings.url, body, headers, timeout=settings.timeout, ca_bundle=settings.ca_bundle, setting="its url"
         )
     except http_post.NoAnswerError as error:
         return Outcome(recipient, "failed", f"{server_name(settings)} {error}")

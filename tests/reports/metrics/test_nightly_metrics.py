@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 from pathlib import Path
 
@@ -14,48 +13,13 @@ from models.call_counters import OperationCounter
 from models.errors import UserError
 from models.settings import Settings, SettingsError, load
 from models.store.crawl_lock import LockedError
-from models.store.engine import connect
-from reports import metrics
 from reports.mart.connection import connect as connect_mart
-from reports.metrics import check, measured
-from reports.pipeline import refresh
-from tests.reports.ledger_builder import LedgerBuilder, settings_of
+from reports.metrics.errors import MetricsError
+from reports.metrics.nightly_metrics import check, measured
+from tests.reports.ledger_builder import settings_of
+from tests.reports.metrics.conftest import IRELAND, LOCKED, SHOP
 
-SHOP, LOCKED, IRELAND, VIRGINIA = "111122223333", "333344445555", "eu-west-1", "us-east-1"
 Samples = dict[tuple[str, tuple[str, ...]], float]
-
-
-@pytest.fixture(scope="module")
-def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run with a denied call in one of three account-regions, and of its mart."""
-    folder = tmp_path_factory.mktemp("analyzed")
-    world = LedgerBuilder(settings_in(folder).database)
-    world.account(SHOP, "shop", IRELAND, VIRGINIA)
-    world.account(LOCKED, "locked", IRELAND)
-    key = world.key(SHOP, IRELAND, "1234abcd-12ab-34cd-56ef-1234567890ab")
-    world.gap(SHOP, IRELAND, "kms:ListGrants", key)
-    world.crawl()
-    engine = connect(world.url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE scope_coverage SET calls = 10, retries = 2, started_at = finished_at")
-    engine.dispose()
-    refresh(settings_in(folder))
-    return folder
-
-
-@pytest.fixture
-def settings(analyzed: Path, tmp_path: Path) -> Settings:
-    """A copy of this run and its mart."""
-    return settings_in(Path(shutil.copytree(analyzed, tmp_path / "copy")))
-
-
-def settings_in(folder: Path) -> Settings:
-    """Settings with ledger, mart and metrics in a directory."""
-    return settings_of(
-        database=f"sqlite:///{folder / 'ledger.db'}",
-        report={"mart": folder / "mart.duckdb"},
-        metrics={"textfile": folder / "kmsledger.prom"},
-    )
 
 
 def read(settings: Settings) -> Samples:
@@ -174,5 +138,5 @@ def test_the_settings_of_the_metrics_are_checked(tmp_path: Path, monkeypatch: py
     path.write_text("metrics: {textfile: kmsledger.prom}\n", encoding="utf-8")
     check(load(path))
     monkeypatch.setitem(__import__("sys").modules, "prometheus_client", None)
-    with pytest.raises(metrics.MetricsError, match=r"pip install 'kmsledger\[metrics\]'"):
+    with pytest.raises(MetricsError, match=r"pip install 'kmsledger\[metrics\]'"):
         check(load(path))
