@@ -82,6 +82,18 @@ class OtlpSettings(Group):
     ca_bundle: Annotated[FilePath | None, Unset] = None
     timeout: Annotated[float, seconds(60)] = 10
 
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield headers, which can be secrets, that another host would get without TLS."""
+        local = {"localhost", "127.0.0.1", "::1"}
+        try:
+            parts = urlsplit(str(data.get("endpoint") or ""))
+            unencrypted = parts.scheme == "http" and parts.hostname not in local
+        except ValueError:
+            return  # reported as an invalid URL
+        if data.get("headers") and unencrypted:
+            yield validation_error(("endpoint",), "an https:// URL, since headers are set; http:// is for this host")
+
 
 class MetricsSettings(Group):
     """Where each run writes and sends its metrics: a file for the node exporter of Prometheus, and a collector."""

@@ -323,6 +323,10 @@ def test_headers_of_metrics_are_secret(read: Writer) -> None:
         problem = read.problem(f"metrics: {{otlp: {{{endpoint}, headers: {headers}}}}}")
         assert "metrics.otlp.headers" in problem
         assert "hunter2" not in problem
+    unencrypted = "metrics: {otlp: {endpoint: 'http://collector/v1/metrics', headers: {a: b}}}"
+    assert "an https:// URL, since headers are set" in read.problem(unencrypted)
+    assert "a URL such as" in read.problem("metrics: {otlp: {endpoint: 'http://[::1/v1/metrics', headers: {a: b}}}")
+    assert read("metrics: {otlp: {endpoint: 'http://localhost/v1/metrics', headers: {a: b}}}").metrics.otlp.headers
 
 
 def test_the_endpoint_of_metrics_has_a_path(read: Writer) -> None:
