@@ -16,8 +16,9 @@ from models.store.crawl_lock import LockedError
 from reports.mart.connection import connect as connect_mart
 from reports.metrics.errors import MetricsError
 from reports.metrics.nightly_metrics import check, measured
-from tests.reports.ledger_builder import settings_of
-from tests.reports.metrics.conftest import IRELAND, LOCKED, SHOP
+from reports.pipeline import refresh
+from tests.reports.ledger_builder import LedgerBuilder, settings_of
+from tests.reports.metrics.conftest import IRELAND, LOCKED, SHOP, settings_in
 
 Samples = dict[tuple[str, tuple[str, ...]], float]
 
@@ -107,6 +108,18 @@ def test_what_is_unknown_has_no_series(settings: Settings, monkeypatch: pytest.M
     with pytest.raises(UserError), measured(settings):
         raise UserError("no network: repair it")
     assert {name for name, _ in read(settings)} == {"last_attempt_timestamp_seconds", "last_attempt_exit_code"}
+
+
+def test_a_coverage_that_is_unknown_is_not_zero(tmp_path: Path) -> None:
+    """A run without account-regions has no ratio of those that were read: neither 0 nor 1."""
+    world = LedgerBuilder(settings_in(tmp_path).database)
+    world.crawl()
+    refresh(settings_in(tmp_path))
+    with measured(settings_in(tmp_path)):
+        pass
+    names = {name for name, _ in read(settings_in(tmp_path))}
+    assert "last_good_run_id" in names
+    assert "coverage_ratio" not in names
 
 
 def test_the_file_is_replaced_and_readable_for_the_node_exporter(
