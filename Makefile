@@ -104,7 +104,7 @@ lock: ## regenerate both locks with hashes for all platforms (ARGS=--upgrade for
 	$(PYTHON) -m venv $(LOCK_TOOLS)
 	$(LOCK_TOOLS)/bin/pip install $(QUIET) 'uv>=0.9,<1'
 	$(COMPILE_LOCK) --extra dev --output-file requirements.lock $(ARGS)
-	$(COMPILE_LOCK) --extra postgres --extra distributed --extra chat --constraint requirements.lock \
+	$(COMPILE_LOCK) --extra postgres --extra distributed --extra chat --extra opentelemetry --constraint requirements.lock \
 		--output-file requirements-runtime.lock
 
 # systemd-analyze and logrotate check the files in deploy/.

@@ -208,7 +208,7 @@ def nightly(
     _check(settings)
     from models.interruption import deadline
     from models.store import crawl_lock
-    from reports.metrics import measured
+    from reports.metrics.nightly_metrics import measured
     from reports.notify.failure_notice import reported
     from reports.pipeline import publish
 

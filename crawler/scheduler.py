@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, func, select
@@ -18,7 +19,15 @@ from sqlalchemy import Engine, func, select
 from crawler.aws.errors import AwsError
 from crawler.aws.semaphore import FairSemaphore
 from crawler.process_pool import AsyncProcessPool
-from crawler.worker import ScopeTask, Worker, crawl_task, failed_scope, relax_gc
+from crawler.worker import (
+    LogConfig,
+    ScopeTask,
+    Worker,
+    crawl_task,
+    crawl_task_in_foreign_process,
+    failed_scope,
+    relax_gc,
+)
 from crawler.writer import Finished, Packed
 from models import console
 from models.errors import UserError
@@ -57,6 +66,8 @@ class Scheduler:
     """
     crash_errors: tuple[type[Exception], ...] = (BrokenExecutor,)
     """Exceptions by which the executor reports that a worker process died with its task."""
+    run_task: Callable[[bytes, ScopeTask], Packed] = crawl_task
+    """Runs a task in a process of the executor."""
     _config: bytes = b""
     slots: FairSemaphore = field(init=False)
 
@@ -84,7 +95,7 @@ class Scheduler:
             return await self.worker.crawl(task)
         self._config = self._config or pickle.dumps(self.worker.config)
         for remaining in reversed(range(MAX_ATTEMPTS)):
-            future = self.executor.submit(crawl_task, self._config, task)
+            future = self.executor.submit(self.run_task, self._config, task)
             try:
                 return await asyncio.wrap_future(future)
             except self.crash_errors as error:
@@ -120,7 +131,10 @@ def create_scheduler(
     settings = worker.config.crawl
     if settings.executor.startswith(DASK):
         with _dask(settings.executor) as (executor, capacity, crash_errors):
-            yield Scheduler(worker, executor, capacity, calls_by_scope, crash_errors)
+            # The worker processes belong to the cluster: their logging is not set up as that of a process pool.
+            log_config = LogConfig(log_level, console.log_format(), console.current_run())
+            run_task = partial(crawl_task_in_foreign_process, log_config)
+            yield Scheduler(worker, executor, capacity, calls_by_scope, crash_errors, run_task)
         return
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = settings.processes or min(processors, -(-accounts // ACCOUNTS_PER_PROCESS))

@@ -21,6 +21,7 @@ from crawler.iam_policies import configured_types, member_actions
 from crawler.spec import WHOLE_SCOPE, Scope
 from crawler.writer import Finished, Packed, pack
 from models.call_counters import OperationCounters
+from models.logging_setup import set_up_own_loggers
 from models.settings import AwsSettings, RegionSettings, RoleSettings
 from models.settings.crawl import CrawlSettings
 from models.tables.runs import Cause, Gap, Outcome
@@ -161,11 +162,31 @@ def crawl_task(config: bytes, task: ScopeTask) -> Packed:
     return pack(finished, operations)
 
 
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """Level, format and run of the log lines of a process that another program started."""
+
+    level: str
+    format: str
+    run_id: int | None
+
+
+def crawl_task_in_foreign_process(log_config: LogConfig, config: bytes, task: ScopeTask) -> Packed:
+    """Run a task as :func:`crawl_task` does, and log in the format of the crawl; the process's other loggers stay as they are."""
+    global _log_config  # noqa: PLW0603 - of this process, which outlives a crawl
+    with _WORKERS_LOCK:
+        if _log_config != log_config:
+            set_up_own_loggers(log_config.level, log_config.format, log_config.run_id)
+            _log_config = log_config
+    return crawl_task(config, task)
+
+
 async def _crawl_counted(worker: Worker, task: ScopeTask) -> tuple[Finished, OperationCounters]:
     return await worker.crawl(task), worker.client.take_operations()
 
 
 _WORKERS_LOCK = threading.Lock()
+_log_config: LogConfig | None = None
 _WORKERS: dict[bytes, tuple[asyncio.AbstractEventLoop, Worker]] = {}
 
 

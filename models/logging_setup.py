@@ -6,7 +6,7 @@ import io
 import logging
 import sys
 import threading
-from typing import Any, TextIO
+from typing import Any, Final, TextIO
 
 from models import console
 from models.safe_text import printable, printable_lines
@@ -52,17 +52,16 @@ class StandardErrorHandler(logging.StreamHandler[TextIO]):
 _NOWHERE = io.StringIO()
 
 
+OWN: Final = ("crawler", "models", "reports", "kmsledger")
+"""Our own loggers."""
+
+
 def set_up(level: str, log_format: str, run_id: int | None = None) -> None:
     """Log our own records from a level on to standard error, warnings of Python and libraries, and failures of threads."""
-    console.use_json(log_format == "json")
-    console.set_run(run_id)
-    handler = StandardErrorHandler()
-    text = TextFormatter("%(asctime)s %(levelname)s %(run)s%(message)s", "%H:%M:%S")
-    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_handler(log_format, run_id)]
     root.setLevel(logging.WARNING)
-    for name in ("crawler", "models", "reports", "kmsledger"):
+    for name in OWN:
         logging.getLogger(name).setLevel(level.upper())
     logging.captureWarnings(True)
     # Python would print a traceback. A test runner that has replaced these functions keeps them.
@@ -70,6 +69,25 @@ def set_up(level: str, log_format: str, run_id: int | None = None) -> None:
         threading.excepthook = _thread_failed
     if sys.unraisablehook is sys.__unraisablehook__:
         sys.unraisablehook = _cleanup_failed
+
+
+def set_up_own_loggers(level: str, log_format: str, run_id: int | None) -> None:
+    """Log our own records as :func:`set_up` does, in a process that is not ours: its other loggers and hooks stay as they are."""
+    handler = _handler(log_format, run_id)
+    for name in OWN:
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [handler]
+        logger.propagate = False
+        logger.setLevel(level.upper())
+
+
+def _handler(log_format: str, run_id: int | None) -> logging.Handler:
+    console.use_json(log_format == "json")
+    console.set_run(run_id)
+    handler = StandardErrorHandler()
+    text = TextFormatter("%(asctime)s %(levelname)s %(run)s%(message)s", "%H:%M:%S")
+    handler.setFormatter(JsonFormatter() if log_format == "json" else text)
+    return handler
 
 
 def _thread_failed(failure: threading.ExceptHookArgs) -> None:

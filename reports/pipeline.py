@@ -18,7 +18,6 @@ from models.settings.delivery import RouteSettings
 from models.stages import stage
 from models.store.engine import connect as connect_ledger
 from models.store.engine import translate_errors
-from reports import metrics
 from reports.access.analysis.stage import analyze_access
 from reports.answers.coverage_gate import check_coverage
 from reports.html import publication
@@ -29,6 +28,7 @@ from reports.mart.connection import connect
 from reports.mart.errors import QueryError
 from reports.mart.extension import Extension
 from reports.mart.mart_reader import open_mart
+from reports.metrics.nightly_metrics import check as check_metrics
 from reports.notify import chat, delivery, failure_notice
 from reports.notify.delivery import Request
 from reports.notify.message import Attachment
@@ -77,7 +77,7 @@ def check_settings(settings: Settings) -> None:
     with errors:
         chat.check(settings.chat)
     with errors:
-        metrics.check(settings)
+        check_metrics(settings)
     errors.reraise()
 
 

@@ -161,6 +161,6 @@ def test_the_packages_of_the_image_are_those_of_the_lock() -> None:
 
     everything, service = pins("requirements.lock"), pins("requirements-runtime.lock")
     assert service.items() <= everything.items()
-    assert {"psycopg", "distributed", "apprise", "boto3"} <= service.keys()
+    assert {"psycopg", "distributed", "apprise", "opentelemetry-sdk", "boto3"} <= service.keys()
     assert not {"pytest", "moto", "mypy", "hatchling"} & service.keys()
     assert all(hashes and all(each.startswith("sha256:") for each in hashes) for _, hashes in service.values())

@@ -1,7 +1,8 @@
 """The settings of kmsledger: one YAML file, loaded into frozen models. `config.example.yaml` documents every setting.
 
 All problems of a file are reported at once, each with line, column, key path, found value and expected value. Messages contain
-no secrets: passwords, external IDs, and addresses and secrets of webhooks and chats are hidden, passwords in URLs are masked.
+no secrets: passwords, external IDs, headers of metrics, and addresses and secrets of webhooks and chats are hidden, passwords in
+URLs are masked.
 """
 
 import os
@@ -48,7 +49,14 @@ from models.settings.vendors import VendorSettings
 from models.settings.yaml_loader import KeyPath, Position, Problem, Source, key_text, quoted, read
 from models.settings_path import DefaultSettingsPath
 
-_HIDDEN = (("mail", "password"), ("role", "external_id"), ("webhooks", "url"), ("webhooks", "secret"), ("chat", "url"))
+_HIDDEN = (
+    ("mail", "password"),
+    ("role", "external_id"),
+    ("webhooks", "url"),
+    ("webhooks", "secret"),
+    ("chat", "url"),
+    ("metrics", "otlp", "headers"),
+)
 _EXPECTED = {
     "missing": "a value; this setting has no default",
     "tuple_type": "a list (- item, one a line; [] for none)",
@@ -376,7 +384,8 @@ def _found(position: Position, path: KeyPath, expected: str) -> str:
         return f"nothing ({position.written})" if position.written else "nothing"
     if position.kind != "text":
         return f"a {position.kind}"
-    if tuple(part for part in path if isinstance(part, str))[:2] in _HIDDEN:
+    names = tuple(part for part in path if isinstance(part, str))
+    if any(names[: len(hidden)] == hidden for hidden in _HIDDEN):
         return "(hidden)"
     if expected.startswith(("a list", "a mapping")):
         return "a text"

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_core import InitErrorDetails
 
-from models.settings.types import FilePath, Group, Unset, validation_error, whole
+from models.settings.types import (
+    FilePath,
+    Group,
+    Unset,
+    Url,
+    invalid,
+    matching,
+    seconds,
+    validation_error,
+    whole,
+)
 
 
 class NightlySettings(Group):
@@ -35,10 +48,58 @@ class NightlySettings(Group):
                 yield validation_error((at,), expected)
 
 
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_OWN_HEADERS = frozenset({"content-type", "content-length", "content-encoding", "transfer-encoding", "host", "expect"})
+
+
+def _header_names(value: Any) -> Any:
+    # For the whole mapping, because an error about a key would show it: a misplaced colon can make a secret the key.
+    if isinstance(value, Mapping):
+        names = [str(name).lower() for name in value]
+        if not all(map(_HEADER.fullmatch, names)) or _OWN_HEADERS.intersection(names):
+            raise invalid("names of HTTP headers, without those that describe the body")
+        if len(set(names)) < len(names):
+            raise invalid("each header once")
+    return value
+
+
+def _otlp_url(value: Any) -> Any:
+    if value is None or (value.isascii() and urlsplit(value).path.strip("/")):
+        return value
+    raise invalid("a URL in ASCII with the path of the metrics, such as http://127.0.0.1:4318/v1/metrics")
+
+
+HeaderValue = Annotated[
+    SecretStr, matching(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?", "a text on one line in ASCII that is not empty")
+]
+
+
+class OtlpSettings(Group):
+    """A collector of OpenTelemetry that gets the metrics. `timeout` is in seconds; `headers` can contain secrets."""
+
+    endpoint: Annotated[Url | None, Unset, AfterValidator(_otlp_url)] = None
+    headers: Annotated[Mapping[str, HeaderValue], BeforeValidator(_header_names)] = Field(default_factory=dict)
+    ca_bundle: Annotated[FilePath | None, Unset] = None
+    timeout: Annotated[float, seconds(60)] = 10
+
+    @classmethod
+    def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
+        """Yield headers, which can be secrets, that another host would get without TLS."""
+        local = {"localhost", "127.0.0.1", "::1"}
+        try:
+            parts = urlsplit(str(data.get("endpoint") or ""))
+            unencrypted = parts.scheme == "http" and parts.hostname not in local
+        except ValueError:
+            return  # reported as an invalid URL
+        if data.get("headers") and unencrypted:
+            yield validation_error(("endpoint",), "an https:// URL, since headers are set; http:// is for this host")
+
+
 class MetricsSettings(Group):
-    """The file of metrics that each run writes for the node exporter of Prometheus."""
+    """Where each run writes and sends its metrics: a file for the node exporter of Prometheus, and a collector."""
 
     textfile: Annotated[FilePath | None, Unset] = None
+    otlp: OtlpSettings = Field(default_factory=dict, validate_default=True)
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hashlib
 import hmac
 import json
-import ssl
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC
-from typing import Any, Final, cast
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-import pycurl
-
 from models.settings.delivery import WebhookSettings
+from reports import http_post
 from reports.notify.message import AttentionItem, Summary, clean
 from reports.notify.result import Outcome
 
@@ -104,46 +101,18 @@ def _attempt(settings: WebhookSettings, body: bytes, event: str, recipient: str)
     now = int(time.time())
     headers = {
         "content-type": "application/json",
-        "expect": "",
         "webhook-id": event,
         "webhook-timestamp": str(now),
         "webhook-signature": signature(settings.secret.get_secret_value(), event, now, body),
     }
-    answer = bytearray()
-
-    def keep(chunk: bytes) -> None:
-        answer.extend(chunk[: _ANSWER_BYTES - len(answer)])
-
-    with contextlib.closing(pycurl.Curl()) as handle:
-        for option, value in (
-            (pycurl.URL, settings.url),
-            (pycurl.USERAGENT, "kmsledger"),
-            (pycurl.POSTFIELDS, body),
-            (pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()]),
-            (pycurl.FOLLOWLOCATION, 0),
-            (pycurl.NOSIGNAL, 1),
-            (pycurl.TIMEOUT_MS, int(settings.timeout * 1000)),
-            (pycurl.WRITEFUNCTION, keep),
-            *_authorities(settings),
-        ):
-            handle.setopt(option, value)
-        try:
-            handle.perform()
-        except pycurl.error as error:
-            # The status decides, even if the rest of the answer never ends or its connection breaks.
-            if handle.getinfo(pycurl.RESPONSE_CODE) < 200:
-                return Outcome(recipient, "failed", _cause(settings, error))
-        code = handle.getinfo(pycurl.RESPONSE_CODE)
-        target = handle.getinfo(pycurl.REDIRECT_URL)
-    return _outcome(settings, recipient, code, target, clean(answer.decode("utf-8", "replace")))
-
-
-def _authorities(settings: WebhookSettings) -> list[tuple[int, str]]:
-    """The trusted certificate authorities: those of the settings, or those of the system as Python's TLS knows them."""
-    if settings.ca_bundle is not None:
-        return [(pycurl.CAINFO, str(settings.ca_bundle))]
-    paths = ssl.get_default_verify_paths()
-    return [(option, path) for option, path in ((pycurl.CAINFO, paths.cafile), (pycurl.CAPATH, paths.capath)) if path]
+    try:
+        answer = http_post.post(
+            settings.url, body, headers, timeout=settings.timeout, ca_bundle=settings.ca_bundle, setting="its url"
+        )
+    except http_post.NoAnswerError as error:
+        return Outcome(recipient, "failed", f"{server_name(settings)} {error}")
+    text = clean(answer.body[:_ANSWER_BYTES].decode("utf-8", "replace"))
+    return _outcome(settings, recipient, answer.status, answer.redirect, text)
 
 
 def _outcome(settings: WebhookSettings, recipient: str, code: int, target: str | None, answer: str) -> Outcome:
@@ -161,21 +130,6 @@ def _outcome(settings: WebhookSettings, recipient: str, code: int, target: str |
         )
     fix = "check its secret" if code in {401, 403} else "check its url and whether it accepts this event"
     return Outcome(recipient, "rejected", f"{host} rejects the event ({f'{code} {answer}'.strip()}): {fix}")
-
-
-def _cause(settings: WebhookSettings, error: pycurl.error) -> str:
-    """The cause of a failed connection and the fix, in one sentence, without the address, which can contain a secret."""
-    number, text = cast("tuple[int, str]", error.args)
-    host = server_name(settings)
-    if number == pycurl.E_OPERATION_TIMEDOUT:
-        return f"{host} did not answer within {settings.timeout:g} seconds: check its url and firewalls"
-    if number in {pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY}:
-        return f"{host} could not be resolved: check its url and DNS"
-    if number == pycurl.E_COULDNT_CONNECT:
-        return f"{host} refuses the connection: check its url, whether it is running, and firewalls"
-    if number in {pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE}:
-        return f"{host} has a certificate that cannot be trusted ({clean(text)}): set its ca_bundle, or replace the certificate"
-    return f"{host} cannot be reached ({clean(text)}): check its url and firewalls"
 
 
 def server_name(settings: WebhookSettings) -> str:

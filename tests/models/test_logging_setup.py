@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from models import console
-from models.logging_setup import set_up
+from models.logging_setup import OWN, set_up, set_up_own_loggers
 
 
 @pytest.fixture
@@ -28,8 +28,11 @@ def loggers() -> Iterator[None]:
     console.set_run(None)
     root.handlers[:] = handlers
     root.setLevel(level)
-    for name in ("crawler", "models", "reports", "kmsledger"):
-        logging.getLogger(name).setLevel(logging.NOTSET)
+    for name in OWN:
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.NOTSET)
+        logger.handlers.clear()
+        logger.propagate = True
 
 
 @pytest.mark.usefixtures("loggers")
@@ -59,7 +62,7 @@ import logging, sys, threading, warnings
 import click
 from models import cli_main, console
 from models.errors import UserError
-from models.logging_setup import set_up
+from models.logging_setup import OWN, set_up, set_up_own_loggers
 
 @click.command()
 @click.option("--log-format")
@@ -110,3 +113,20 @@ def test_text_lines_name_the_run() -> None:
     assert first == "kmsledger: a failed\\x1bmail"
     assert second.endswith(" INFO run 7: a record")
     assert last == "kmsledger: cause: fix"
+
+
+@pytest.mark.usefixtures("loggers")
+def test_a_process_of_another_program_keeps_its_logging(capsys: pytest.CaptureFixture[str]) -> None:
+    """Our lines are JSON with the run, once, even if set up repeatedly; the root logger, its handlers and the hooks stay."""
+    root = logging.getLogger()
+    theirs = logging.StreamHandler(sys.stderr)
+    root.handlers[:] = [theirs]
+    before = root.level, threading.excepthook, sys.unraisablehook, logging.getLogger("distributed").level
+    set_up_own_loggers("debug", "json", 6)
+    set_up_own_loggers("debug", "json", 7)
+    logging.getLogger("crawler.aws.client").debug("retrying")
+    logging.getLogger("distributed.worker").warning("theirs")
+    ours, other = capsys.readouterr().err.splitlines()
+    assert (json.loads(ours)["run_id"], json.loads(ours)["message"], other) == (7, "retrying", "theirs")
+    assert root.handlers == [theirs]
+    assert before == (root.level, threading.excepthook, sys.unraisablehook, logging.getLogger("distributed").level)

@@ -11,7 +11,19 @@ import pytest
 from models.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-HEAVY = {"alembic", "mako", "sqlalchemy", "boto3", "botocore", "pycurl", "jinja2", "rich", "duckdb", "pydantic"}
+HEAVY = {
+    "alembic",
+    "mako",
+    "sqlalchemy",
+    "boto3",
+    "botocore",
+    "pycurl",
+    "jinja2",
+    "rich",
+    "duckdb",
+    "pydantic",
+    "opentelemetry",
+}
 PROGRAM = """
 import os, sys
 from models import cli_main

@@ -306,6 +306,36 @@ def test_secrets_are_hidden_in_problems(read: Writer) -> None:
         assert "hunter2" not in read.problem(line)
 
 
+def test_headers_of_metrics_are_secret(read: Writer) -> None:
+    """Headers can come from the environment; neither the settings nor an error about one show a value or a misplaced key."""
+    endpoint = "endpoint: 'http://127.0.0.1:4318/v1/metrics'"
+    made = read(f"metrics: {{otlp: {{{endpoint}, headers: {{Authorization: 'Bearer ${{TOKEN}}'}}}}}}", TOKEN="hunter2")
+    assert made.metrics.otlp.headers["Authorization"].get_secret_value() == "Bearer hunter2"
+    assert "hunter2" not in f"{made!r} {made} {made.metrics!r} {list(made.summary())}"
+    for headers in (
+        '{Authorization: "hunter2\\nX: y"}',
+        "{'Bearer hunter2': x}",
+        "{Authorization: ' hunter2'}",
+        "{Content-Type: hunter2}",
+        "{a: hunter2, A: hunter2}",
+        "hunter2",
+    ):
+        problem = read.problem(f"metrics: {{otlp: {{{endpoint}, headers: {headers}}}}}")
+        assert "metrics.otlp.headers" in problem
+        assert "hunter2" not in problem
+    unencrypted = "metrics: {otlp: {endpoint: 'http://collector/v1/metrics', headers: {a: b}}}"
+    assert "an https:// URL, since headers are set" in read.problem(unencrypted)
+    assert "a URL such as" in read.problem("metrics: {otlp: {endpoint: 'http://[::1/v1/metrics', headers: {a: b}}}")
+    assert read("metrics: {otlp: {endpoint: 'http://localhost/v1/metrics', headers: {a: b}}}").metrics.otlp.headers
+
+
+def test_the_endpoint_of_metrics_has_a_path(read: Writer) -> None:
+    """An endpoint without the path of the metrics is an error, because the collector would answer 404; empty is not set."""
+    for url in ("http://127.0.0.1:4318", "https://collector.example/", "collector:4318", "http://u:p@h/v1/metrics"):
+        assert "metrics.otlp.endpoint" in read.problem(f"metrics: {{otlp: {{endpoint: '{url}'}}}}")
+    assert read("metrics: {otlp: {endpoint: '${COLLECTOR:-}'}}").metrics.otlp.endpoint is None
+
+
 def test_settings_are_frozen_and_closed() -> None:
     """Settings cannot be changed; misspelled keyword arguments and contradictions are rejected, too."""
     made = Settings()

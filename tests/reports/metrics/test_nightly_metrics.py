@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import stat
 from pathlib import Path
 
@@ -14,48 +13,14 @@ from models.call_counters import OperationCounter
 from models.errors import UserError
 from models.settings import Settings, SettingsError, load
 from models.store.crawl_lock import LockedError
-from models.store.engine import connect
-from reports import metrics
 from reports.mart.connection import connect as connect_mart
-from reports.metrics import check, measured
+from reports.metrics.errors import MetricsError
+from reports.metrics.nightly_metrics import check, measured
 from reports.pipeline import refresh
 from tests.reports.ledger_builder import LedgerBuilder, settings_of
+from tests.reports.metrics.conftest import IRELAND, LOCKED, SHOP, settings_in
 
-SHOP, LOCKED, IRELAND, VIRGINIA = "111122223333", "333344445555", "eu-west-1", "us-east-1"
 Samples = dict[tuple[str, tuple[str, ...]], float]
-
-
-@pytest.fixture(scope="module")
-def analyzed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a run with a denied call in one of three account-regions, and of its mart."""
-    folder = tmp_path_factory.mktemp("analyzed")
-    world = LedgerBuilder(settings_in(folder).database)
-    world.account(SHOP, "shop", IRELAND, VIRGINIA)
-    world.account(LOCKED, "locked", IRELAND)
-    key = world.key(SHOP, IRELAND, "1234abcd-12ab-34cd-56ef-1234567890ab")
-    world.gap(SHOP, IRELAND, "kms:ListGrants", key)
-    world.crawl()
-    engine = connect(world.url)
-    with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE scope_coverage SET calls = 10, retries = 2, started_at = finished_at")
-    engine.dispose()
-    refresh(settings_in(folder))
-    return folder
-
-
-@pytest.fixture
-def settings(analyzed: Path, tmp_path: Path) -> Settings:
-    """A copy of this run and its mart."""
-    return settings_in(Path(shutil.copytree(analyzed, tmp_path / "copy")))
-
-
-def settings_in(folder: Path) -> Settings:
-    """Settings with ledger, mart and metrics in a directory."""
-    return settings_of(
-        database=f"sqlite:///{folder / 'ledger.db'}",
-        report={"mart": folder / "mart.duckdb"},
-        metrics={"textfile": folder / "kmsledger.prom"},
-    )
 
 
 def read(settings: Settings) -> Samples:
@@ -145,6 +110,18 @@ def test_what_is_unknown_has_no_series(settings: Settings, monkeypatch: pytest.M
     assert {name for name, _ in read(settings)} == {"last_attempt_timestamp_seconds", "last_attempt_exit_code"}
 
 
+def test_a_coverage_that_is_unknown_is_not_zero(tmp_path: Path) -> None:
+    """A run without account-regions has no ratio of those that were read: neither 0 nor 1."""
+    world = LedgerBuilder(settings_in(tmp_path).database)
+    world.crawl()
+    refresh(settings_in(tmp_path))
+    with measured(settings_in(tmp_path)):
+        pass
+    names = {name for name, _ in read(settings_in(tmp_path))}
+    assert "last_good_run_id" in names
+    assert "coverage_ratio" not in names
+
+
 def test_the_file_is_replaced_and_readable_for_the_node_exporter(
     settings: Settings, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -174,5 +151,5 @@ def test_the_settings_of_the_metrics_are_checked(tmp_path: Path, monkeypatch: py
     path.write_text("metrics: {textfile: kmsledger.prom}\n", encoding="utf-8")
     check(load(path))
     monkeypatch.setitem(__import__("sys").modules, "prometheus_client", None)
-    with pytest.raises(metrics.MetricsError, match=r"pip install 'kmsledger\[metrics\]'"):
+    with pytest.raises(MetricsError, match=r"pip install 'kmsledger\[metrics\]'"):
         check(load(path))
