@@ -38,10 +38,11 @@ def doctor(context: click.Context, *, config_path: Path, sample: int | None, max
     in the settings, the key policies, database, disk space, file permissions, and the mail server. All calls only read, and
     nothing is written, sent or stored.
 
-    Exit codes: 0 everything works, 2 invalid settings, 3 a run would lack something, 4 no run can succeed.
+    Exit codes: 0 everything works, 2 invalid settings, 3 a run would lack something or something could not be checked, 4 no run
+    can succeed.
 
-    JSON has `format`, `exit_code`, `problems` (their number) and `checks`: each with check, status (ok, problem or fatal),
-    message, fix, statement (JSON of the policy), accounts and subjects.
+    JSON has `format`, `exit_code`, `problems` and `unknown` (their numbers) and `checks`: each with check, status (ok, unknown,
+    problem or fatal), message, fix, statement (JSON of the policy), accounts and subjects.
     """
     import asyncio
 
