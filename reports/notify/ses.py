@@ -24,12 +24,13 @@ RETRY_DELAYS: Final = (1.0, 2.0, 4.0, 8.0)
 
 _THROTTLED: Final = frozenset({"TooManyRequestsException", "ThrottlingException", "Throttling", "RequestThrottled"})
 _RECIPIENT: Final = frozenset({"MessageRejected", "BadRequestException"})
-_NOT_SENT: Final = (
+NOT_SENT: Final = (
     exceptions.EndpointConnectionError,
     exceptions.ConnectTimeoutError,
     exceptions.ProxyConnectionError,
     exceptions.SSLError,
 )
+"""The errors of calls that SES has not received."""
 _FIXES: Final = {
     "AccessDeniedException": "allow ses:SendEmail and ses:SendRawEmail on the identity of mail.sender",
     "MailFromDomainNotVerifiedException": "verify the MAIL FROM domain of mail.sender, or remove it from the identity",
@@ -59,7 +60,7 @@ def send(
     """
     mail, aws = settings
     batch = Batch(recipients, on_outcome)
-    service = f"Amazon SES in {_region(mail, aws)}"
+    service = service_name(mail, aws)
 
     def deliver(recipient: str) -> Outcome:
         to = mailbox(recipient).addr_spec
@@ -78,7 +79,7 @@ def send(
     if not recipients:
         return []
     try:
-        client = _client(mail, aws)
+        client = connect(mail, aws, mail.timeout)
         batch.run(deliver, claim)
     except exceptions.NoCredentialsError:
         batch.fail(f"there are no AWS credentials for {service}: configure those of the default chain")
@@ -110,7 +111,7 @@ def _call(
                 sleep(delay)
                 continue
             return _rejected(recipient, service, code, status, text)
-        except _NOT_SENT as error:
+        except NOT_SENT as error:
             raise DeliveryError(
                 f"{service} cannot be reached ({clean(str(error))}): check mail.ses.region, firewalls and `aws.ca_bundle`."
             ) from error
@@ -135,16 +136,17 @@ def _rejected(recipient: str, service: str, code: str, status: int, text: str) -
     )
 
 
-def _client(settings: MailSettings, aws: AwsSettings) -> Any:
+def connect(settings: MailSettings, aws: AwsSettings, timeout: float, attempts: int = 1) -> Any:
+    """Return the client of boto3; by default it repeats no call, because a mail could arrive twice."""
     config = Config(
         connect_timeout=aws.connect_timeout,
-        read_timeout=settings.timeout,
-        retries={"total_max_attempts": 1, "mode": "standard"},
+        read_timeout=timeout,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         use_fips_endpoint=aws.use_fips,
         use_dualstack_endpoint=aws.use_dualstack,
         user_agent_extra="kmsledger",
     )
-    session = boto3.Session(profile_name=aws.profile, region_name=_region(settings, aws))
+    session = boto3.Session(profile_name=aws.profile, region_name=region_of(settings, aws))
     return session.client(
         "sesv2",
         config=config,
@@ -153,5 +155,11 @@ def _client(settings: MailSettings, aws: AwsSettings) -> Any:
     )
 
 
-def _region(settings: MailSettings, aws: AwsSettings) -> str:
+def region_of(settings: MailSettings, aws: AwsSettings) -> str:
+    """The region of the service."""
     return (settings.ses and settings.ses.region) or aws.region
+
+
+def service_name(settings: MailSettings, aws: AwsSettings) -> str:
+    """The service, as the subject of a sentence."""
+    return f"Amazon SES in {region_of(settings, aws)}"

@@ -24,6 +24,9 @@ from reports.notify.result import Outcome
 RETRY_DELAYS: Final = (1.0, 5.0, 25.0)
 """Seconds before each retry. A receiver recognizes a repeated event by its ID, so a retry is always safe."""
 
+CONNECTION_TIMEOUT: Final = 5.0
+"""Seconds that a connection without a request may take, unless the settings allow less."""
+
 _REPEATED_STATUSES: Final = frozenset({408, 425, 429})
 _ANSWER_BYTES: Final = 200
 
@@ -116,15 +119,10 @@ def _attempt(settings: WebhookSettings, body: bytes, event: str, recipient: str)
 
     with contextlib.closing(pycurl.Curl()) as handle:
         for option, value in (
-            (pycurl.URL, settings.url),
-            (pycurl.USERAGENT, "kmsledger"),
+            *_connection(settings, settings.timeout),
             (pycurl.POSTFIELDS, body),
             (pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in headers.items()]),
-            (pycurl.FOLLOWLOCATION, 0),
-            (pycurl.NOSIGNAL, 1),
-            (pycurl.TIMEOUT_MS, int(settings.timeout * 1000)),
             (pycurl.WRITEFUNCTION, keep),
-            *_authorities(settings),
         ):
             handle.setopt(option, value)
         try:
@@ -132,10 +130,38 @@ def _attempt(settings: WebhookSettings, body: bytes, event: str, recipient: str)
         except pycurl.error as error:
             # The status decides, even if the rest of the answer never ends or its connection breaks.
             if handle.getinfo(pycurl.RESPONSE_CODE) < 200:
-                return Outcome(recipient, "failed", _cause(settings, error))
+                return Outcome(recipient, "failed", _cause(settings, error, settings.timeout))
         code = handle.getinfo(pycurl.RESPONSE_CODE)
         target = handle.getinfo(pycurl.REDIRECT_URL)
     return _outcome(settings, recipient, code, target, clean(answer.decode("utf-8", "replace")))
+
+
+def connection_error(settings: WebhookSettings) -> str:
+    """Connect as for an event, through the same proxy and with TLS, and send no request.
+
+    Returns the cause of a failure and its fix; empty text if the receiver can be reached.
+    """
+    timeout = min(settings.timeout, CONNECTION_TIMEOUT)
+    with contextlib.closing(pycurl.Curl()) as handle:
+        for option, value in (*_connection(settings, timeout), (pycurl.CONNECT_ONLY, 1)):
+            handle.setopt(option, value)
+        try:
+            handle.perform()
+        except pycurl.error as error:
+            return _cause(settings, error, timeout)
+    return ""
+
+
+def _connection(settings: WebhookSettings, timeout: float) -> list[tuple[int, Any]]:
+    """The options of each connection."""
+    return [
+        (pycurl.URL, settings.url),
+        (pycurl.USERAGENT, "kmsledger"),
+        (pycurl.FOLLOWLOCATION, 0),
+        (pycurl.NOSIGNAL, 1),
+        (pycurl.TIMEOUT_MS, int(timeout * 1000)),
+        *_authorities(settings),
+    ]
 
 
 def _authorities(settings: WebhookSettings) -> list[tuple[int, str]]:
@@ -163,19 +189,27 @@ def _outcome(settings: WebhookSettings, recipient: str, code: int, target: str |
     return Outcome(recipient, "rejected", f"{host} rejects the event ({f'{code} {answer}'.strip()}): {fix}")
 
 
-def _cause(settings: WebhookSettings, error: pycurl.error) -> str:
+def _cause(settings: WebhookSettings, error: pycurl.error, timeout: float) -> str:
     """The cause of a failed connection and the fix, in one sentence, without the address, which can contain a secret."""
     number, text = cast("tuple[int, str]", error.args)
     host = server_name(settings)
     if number == pycurl.E_OPERATION_TIMEDOUT:
-        return f"{host} did not answer within {settings.timeout:g} seconds: check its url and firewalls"
-    if number in {pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY}:
+        return f"{host} did not answer within {timeout:g} seconds: check its url and firewalls"
+    if number == pycurl.E_COULDNT_RESOLVE_PROXY:
+        return f"the proxy for {_lower(host)} could not be resolved: check https_proxy and DNS"
+    if number == pycurl.E_COULDNT_RESOLVE_HOST:
         return f"{host} could not be resolved: check its url and DNS"
     if number == pycurl.E_COULDNT_CONNECT:
         return f"{host} refuses the connection: check its url, whether it is running, and firewalls"
+    if number == pycurl.E_PEER_FAILED_VERIFICATION and "expired" in text:
+        return f"{host} has an expired certificate: renew it, or check the clock of this host"
     if number in {pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE}:
         return f"{host} has a certificate that cannot be trusted ({clean(text)}): set its ca_bundle, or replace the certificate"
     return f"{host} cannot be reached ({clean(text)}): check its url and firewalls"
+
+
+def _lower(text: str) -> str:
+    return text[0].lower() + text[1:]
 
 
 def server_name(settings: WebhookSettings) -> str:
