@@ -100,7 +100,8 @@ def _plain(value: str) -> str:
 
 def _service(chat: ChatSettings) -> apprise.Apprise:
     try:
-        import apprise
+        with _log():
+            import apprise
     except ModuleNotFoundError as error:
         raise ChatError("chat needs the extra `chat`: pip install 'kmsledger[chat]'") from error
     with _log():

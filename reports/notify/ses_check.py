@@ -2,61 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
-
-from botocore import exceptions
 
 from models.diagnosis import Check, from_error, named, ok, problem, unknown
 from models.settings import AwsSettings, MailSettings
 from reports.notify.message import clean, mailbox
 from reports.notify.result import DeliveryError
-from reports.notify.ses import NOT_SENT, connect, region_of, service_name
+from reports.notify.ses import Reader, ReadError
 
 NAME: Final = "mail"
 TIMEOUT: Final = 10.0
 """Seconds that a call may take. A person waits for the result."""
-ATTEMPTS: Final = 3
 MAX_RECIPIENTS: Final = 50
 """Recipients that are looked up in the sandbox."""
 
-_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "NotAuthorized", "UnauthorizedOperation"})
-_CREDENTIALS: Final = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
 _SIMULATOR: Final = "simulator.amazonses.com"
 """The domain of the mailbox simulator, which the sandbox always reaches."""
 
 
 def check_ses(mail: MailSettings, aws: AwsSettings) -> list[Check]:
     """Return the checks of what Amazon SES needs to send the report."""
-    service = service_name(mail, aws)
     try:
-        ses = _Ses(service, region_of(mail, aws), connect(mail, aws, min(mail.timeout, TIMEOUT), ATTEMPTS))
-        return list(_checks(ses, mail))
+        return list(_checks(_Ses(Reader(mail, aws, min(mail.timeout, TIMEOUT))), mail))
     except DeliveryError as error:
         return [from_error(NAME, error)]
-    except (exceptions.BotoCoreError, ValueError) as error:
-        cause = f"{service} cannot be called ({clean(str(error))})"
-        return [problem(NAME, cause, "check mail.ses and the settings in `aws`")]
-
-
-class _CallError(Exception):
-    """A call failed for a reason that says nothing about sending."""
-
-    def __init__(self, action: str, reason: str, *, denied: bool = False) -> None:
-        super().__init__(reason)
-        self.action = action
-        self.denied = denied
 
 
 @dataclass
@@ -74,25 +45,28 @@ class _Identity:
 class _Ses:
     """The read-only calls."""
 
-    service: str
-    region: str
-    client: Any
-    _identities: dict[str, _Identity | _CallError | None] = field(default_factory=dict)
+    reader: Reader
+    _identities: dict[str, _Identity | ReadError | None] = field(default_factory=dict)
+
+    @property
+    def service(self) -> str:
+        """The service, as the subject of a sentence."""
+        return self.reader.service
 
     def account(self) -> dict[str, Any]:
-        """What SES allows this account. Raises _CallError."""
-        return self._call("ses:GetAccount", self.client.get_account)
+        """What SES allows this account. Raises ReadError."""
+        return self.reader.read("ses:GetAccount")
 
-    def identities(self, address: str) -> tuple[list[_Identity], _CallError | None]:
+    def identities(self, address: str) -> tuple[list[_Identity], ReadError | None]:
         """The identities that allow an address (itself, its domain, parent domains), and the first call that failed.
 
         Ends with the first verified one: SES needs no other.
         """
         found: list[_Identity] = []
-        error: _CallError | None = None
+        error: ReadError | None = None
         for name in _candidates(address):
             identity = self._identity(name)
-            if isinstance(identity, _CallError):
+            if isinstance(identity, ReadError):
                 error = error or identity
             elif identity is not None:
                 found.append(identity)
@@ -100,18 +74,16 @@ class _Ses:
                     break
         return found, error
 
-    def _identity(self, name: str) -> _Identity | _CallError | None:
+    def _identity(self, name: str) -> _Identity | ReadError | None:
         if name not in self._identities:
             self._identities[name] = self._look_up(name)
         return self._identities[name]
 
-    def _look_up(self, name: str) -> _Identity | _CallError | None:
+    def _look_up(self, name: str) -> _Identity | ReadError | None:
         try:
-            answer = self._call("ses:GetEmailIdentity", self.client.get_email_identity, EmailIdentity=name)
-        except self.client.exceptions.NotFoundException:
-            return None
-        except _CallError as error:
-            return error
+            answer = self.reader.read("ses:GetEmailIdentity", EmailIdentity=name)
+        except ReadError as error:
+            return None if error.not_found else error
         mail_from = answer.get("MailFromAttributes") or {}
         return _Identity(
             name,
@@ -121,40 +93,12 @@ class _Ses:
             and mail_from.get("MailFromDomainStatus") != "SUCCESS",
         )
 
-    def _call(self, action: str, method: Callable[..., dict[str, Any]], **request: str) -> dict[str, Any]:
-        try:
-            return method(**request)
-        except self.client.exceptions.NotFoundException:
-            raise
-        except exceptions.ClientError as error:
-            code = clean(str(error.response["Error"].get("Code", "")))
-            text = clean(str(error.response["Error"].get("Message", "")))[:300]
-            reason = f"{code}: {text}" if text else code
-            if code in _CREDENTIALS:
-                raise DeliveryError(
-                    f"{self.service} rejects the credentials ({reason}): renew them, and check the clock of this host"
-                ) from error
-            raise _CallError(action, reason, denied=code in _DENIED) from error
-        except exceptions.NoCredentialsError as error:
-            raise DeliveryError(
-                f"there are no AWS credentials for {self.service}: configure those of the default chain"
-            ) from error
-        except NOT_SENT as error:
-            raise DeliveryError(
-                f"{self.service} cannot be reached ({clean(str(error))}): check mail.ses.region, firewalls and "
-                "`aws.ca_bundle`"
-            ) from error
-        except exceptions.BotoCoreError as error:
-            raise _CallError(action, clean(str(error))[:300]) from error
-
 
 def _checks(ses: _Ses, mail: MailSettings) -> Iterator[Check]:
     recipients = _recipients(mail)
     try:
         account = ses.account()
-    except (_CallError, ses.client.exceptions.NotFoundException) as error:
-        if not isinstance(error, _CallError):
-            error = _CallError("ses:GetAccount", clean(str(error)))
+    except ReadError as error:
         yield _not_checked(f"whether {ses.service} sends mails, and to whom", error)
         account = {}
     else:
@@ -256,8 +200,8 @@ def _sender(ses: _Ses, sender: str) -> Check:
     return problem(
         NAME,
         f"{ses.service} has no identity for mail.sender: neither {clean(sender)} nor its domain",
-        f"aws sesv2 create-email-identity --region {ses.region} --email-identity {domain}, and publish the DKIM records that it "
-        "returns",
+        f"aws sesv2 create-email-identity --region {ses.reader.region} --email-identity {domain}, and publish the DKIM "
+        "records that it returns",
         sender,
     )
 
@@ -267,7 +211,7 @@ def _sandbox(ses: _Ses, addresses: Sequence[str]) -> Iterator[Check]:
     checked = [address for address in addresses if not address.endswith(f"@{_SIMULATOR}")]
     unverified: list[str] = []
     unread: list[str] = []
-    failed: _CallError | None = None
+    failed: ReadError | None = None
     for address in checked[:MAX_RECIPIENTS]:
         found, error = ses.identities(address)
         if any(identity.verified for identity in found):
@@ -306,7 +250,7 @@ def _candidates(address: str) -> Iterator[str]:
         yield ".".join(labels[start:])
 
 
-def _not_checked(what: str, error: _CallError) -> Check:
+def _not_checked(what: str, error: ReadError) -> Check:
     message = f"{what}, could not be checked" if "," in what else f"{what} could not be checked"
     message = f"{message}: {error.action} failed ({error})"
     if not error.denied:

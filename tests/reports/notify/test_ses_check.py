@@ -305,14 +305,18 @@ def test_identities_of_moto(aws_server: AwsServer) -> None:
     """Identities are read over HTTP as moto implements them; moto has no GetAccount, which is unknown."""
     from moto.ses.models import ses_backends
 
-    account, sender = checked_at(aws_server.url)
+    mail = {"sender": "ledger@doctor.example"}
+    account, sender = checked_at(aws_server.url, **mail)
     assert (account.status, sender.status) == (Status.UNKNOWN, Status.PROBLEM)
     client = aws_server.session().client("sesv2", region_name="eu-west-1", endpoint_url=aws_server.url)
-    client.create_email_identity(EmailIdentity="example.org")
-    _, sender = checked_at(aws_server.url)
-    assert "has not verified the identity example.org" in sender.message
-    for backend in ses_backends.values():
-        for identity in backend["eu-west-1"].email_identities.values():
-            identity.verified_for_sending_status = True
-    _, sender = checked_at(aws_server.url)
-    assert sender.status is Status.OK
+    client.create_email_identity(EmailIdentity="doctor.example")
+    try:
+        _, sender = checked_at(aws_server.url, **mail)
+        assert "has not verified the identity doctor.example" in sender.message
+        for backend in ses_backends.values():
+            for identity in backend["eu-west-1"].email_identities.values():
+                identity.verified_for_sending_status = True
+        _, sender = checked_at(aws_server.url, **mail)
+        assert sender.status is Status.OK
+    finally:
+        client.delete_email_identity(EmailIdentity="doctor.example")
