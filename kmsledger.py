@@ -247,9 +247,10 @@ def _check(settings: Settings) -> None:
 
 
 def _check_channels(settings: Settings) -> list[Check]:
+    from reports.metrics.otlp import check_collector
     from reports.notify.check import check_channels
 
-    return check_channels(settings)
+    return [*check_channels(settings), *check_collector(settings.metrics.otlp)]
 
 
 def _crawl(

@@ -201,7 +201,7 @@ class Permissions:
         ]
 
     def _mail(self) -> list[dict[str, Any]]:
-        """Return the statement that sends the report through Amazon SES, if the settings do."""
+        """Return the statements that send the report through Amazon SES, and check this in advance, if the settings do."""
         mail = self.settings.mail
         if mail is None or mail.ses is None:
             return []
@@ -212,7 +212,14 @@ class Permissions:
                 "Action": ["ses:SendEmail", "ses:SendRawEmail"],
                 "Resource": "*",
                 "Condition": {"StringEquals": {"ses:FromAddress": mail.sender}},
-            }
+            },
+            # `kmsledger doctor`; these actions do not support the condition.
+            {
+                "Sid": "CheckTheMail",
+                "Effect": "Allow",
+                "Action": ["ses:GetAccount", "ses:GetEmailIdentity"],
+                "Resource": "*",
+            },
         ]
 
 

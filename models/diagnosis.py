@@ -22,6 +22,8 @@ class Status(StrEnum):
     """Whether something works."""
 
     OK = "ok"
+    UNKNOWN = "unknown"
+    """It could not be checked."""
     PROBLEM = "problem"
     """A run would succeed, but lack something or expose something."""
     FATAL = "fatal"
@@ -37,7 +39,7 @@ class Check:
     status: Status
     message: str
     fix: str = ""
-    """A command or an instruction; empty if everything works."""
+    """A command or an instruction; empty if it works."""
     statement: dict[str, Any] | None = None
     """The policy statement (or condition) that the fix refers to."""
     accounts: tuple[str, ...] = ()
@@ -65,6 +67,11 @@ def ok(name: str, message: str, *subjects: str) -> Check:
 def problem(name: str, message: str, fix: str, *subjects: str, fatal: bool = False) -> Check:
     """A check of something that does not work."""
     return Check(name, Status.FATAL if fatal else Status.PROBLEM, message, fix, subjects=subjects)
+
+
+def unknown(name: str, message: str, fix: str, *subjects: str, statement: dict[str, Any] | None = None) -> Check:
+    """A check that could not be made; the message says what is unknown, and why."""
+    return Check(name, Status.UNKNOWN, message, fix, statement, subjects=subjects)
 
 
 def from_error(name: str, error: UserError, *, fatal: bool = False) -> Check:
@@ -96,16 +103,21 @@ class Diagnosis:
     @property
     def problems(self) -> Sequence[Check]:
         """The checks of what does not work."""
-        return [check for check in self.checks if check.status is not Status.OK]
+        return [check for check in self.checks if check.status in {Status.PROBLEM, Status.FATAL}]
+
+    @property
+    def unknown(self) -> Sequence[Check]:
+        """The checks that could not be made."""
+        return [check for check in self.checks if check.status is Status.UNKNOWN]
 
     @property
     def exit_code(self) -> int:
-        """0 if everything works, 2 for invalid settings, 4 if no run can succeed, 3 for other problems."""
+        """0 if everything works, 2 for invalid settings, 4 if no run can succeed, 3 for other problems and unknown results."""
         if self.invalid_settings:
             return USAGE
         if any(check.status is Status.FATAL for check in self.checks):
             return FAILED
-        return PARTIAL if self.problems else DONE
+        return PARTIAL if self.problems or self.unknown else DONE
 
     def to_json(self) -> str:
         """The JSON document."""
@@ -113,6 +125,7 @@ class Diagnosis:
             "format": FORMAT,
             "exit_code": self.exit_code,
             "problems": len(self.problems),
+            "unknown": len(self.unknown),
             "checks": [check.to_dict() for check in self.checks],
         }
         return escaped_json(json.dumps(document, indent=2))
@@ -128,6 +141,11 @@ class Diagnosis:
                 lines.append(f"{indent}fix: {check.fix}")
             if check.statement is not None:
                 lines += [f"{indent}{line}" for line in json.dumps(check.statement, indent=2).splitlines()]
-        count = len(self.problems)
-        summary = "everything works" if not count else f"{count} problem{'' if count == 1 else 's'}"
-        return "\n".join(map(printable, [*lines, summary]))
+        return "\n".join(map(printable, [*lines, self._summary()]))
+
+    def _summary(self) -> str:
+        problems, unknown_count = len(self.problems), len(self.unknown)
+        parts = [f"{problems} problem{'' if problems == 1 else 's'}"] if problems else []
+        if unknown_count:
+            parts.append(f"{unknown_count} check{'' if unknown_count == 1 else 's'} could not be made")
+        return ", ".join(parts) or "everything works"

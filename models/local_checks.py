@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from shlex import quote
 
 from sqlalchemy import make_url
 
-from models.diagnosis import Check, from_error, named, ok, problem
+from models.diagnosis import Check, from_error, named, ok, problem, unknown
 from models.errors import UserError
 from models.settings import Settings
 from models.store import engine as database
@@ -73,7 +74,7 @@ def _database(url: str, ledger: Path | None) -> Check:
 def _disk_space(settings: Settings, ledger: Path | None) -> Iterator[Check]:
     """A check for each file system that holds the ledger, the mart or the reports."""
     mart = settings.report.mart.absolute()
-    size = mart.stat().st_size if mart.is_file() else 0
+    size = mart.stat().st_size if os.path.isfile(mart) else 0  # noqa: PTH113 - Path.is_file() raises without permission
     needs: dict[int, tuple[Path, int]] = {}
     for path, needed in ((ledger, 0), (mart, DRAFT_COPIES * size), (settings.report.directory, 0)):
         if path is None:
@@ -103,39 +104,91 @@ def _existing(path: Path) -> Path:
 
 
 def _permissions(settings_file: Path, settings: Settings, ledger: Path | None) -> Iterator[Check]:
-    """A check for each kind of file that other users of this machine can read."""
+    """A check for each kind of file that other users of this machine can read, or whose mode is unknown."""
     ledgers = [] if ledger is None else [ledger, *(ledger.with_name(ledger.name + end) for end in ("-wal", "-shm"))]
-    directory = settings.report.directory
-    reports = sorted(directory.iterdir()) if os.access(directory, os.R_OK | os.X_OK) else []
-    kinds: tuple[tuple[str, Iterable[Path]], ...] = (
-        ("settings file", [settings_file]),
-        ("ledger", ledgers),
-        ("mart", [settings.report.mart]),
-        ("reports", reports),
-    )
+    directory = settings.report.directory.absolute()
+    reports, error = _listed(directory)
+    if error is not None:
+        yield _unexamined("reports", f"{directory} cannot be listed", directory, error)
+    kinds: dict[str, list[Path]] = {
+        "settings file": [settings_file],
+        "ledger": ledgers,
+        "mart": [settings.report.mart],
+        **({"reports": reports} if error is None else {}),
+    }
+    private: list[str] = []
     found = False
-    for kind, paths in kinds:
-        files = [path.absolute() for path in paths if path.is_file()]
-        if exposed := [path for path in files if _access_of_others(path)]:
+    for kind, paths in kinds.items():
+        exposed, failures = _exposed([path.absolute() for path in paths])
+        if exposed:
             found = True
-            everybody = any(_access_of_others(path) & stat.S_IRWXO for path in exposed)
+            everybody = any(access & stat.S_IRWXO for access in exposed.values())
             others = "everybody" if everybody else "their group"
-            shown = str(exposed[0]) if len(exposed) == 1 else f"{len(exposed)} files in {exposed[0].parent}"
+            first = next(iter(exposed))
             files_of_kind = " ".join(quote(str(path)) for path in exposed)
-            target = f"{quote(str(exposed[0].parent))}/*" if kind == "reports" else files_of_kind
+            target = f"{quote(str(first.parent))}/*" if kind == "reports" else files_of_kind
             yield problem(
                 "permissions",
-                f"{kind}: {shown} can be accessed by {others}",
+                f"{kind}: {_shown(exposed)} can be accessed by {others}",
                 f"chmod go-rwx {target}",
                 *map(str, exposed),
             )
-    if not found:
-        yield ok("permissions", f"only this user can read {named(kind for kind, _ in kinds)}")
+        if failures:
+            path, failure = next(iter(failures.items()))
+            yield _unexamined(kind, f"{_shown(failures)} cannot be examined", path.parent, failure)
+        if not (exposed or failures):
+            private.append(kind)
+    if private and not found:
+        yield ok("permissions", f"only this user can read {named(private)}")
 
 
-def _access_of_others(path: Path) -> int:
+def _listed(directory: Path) -> tuple[list[Path], OSError | None]:
+    """The entries of a directory, which need not exist, or the reason why they are unknown."""
+    try:
+        return sorted(directory.iterdir()), None
+    except FileNotFoundError:
+        return [], None
+    except OSError as error:
+        return [], error
+
+
+def _exposed(paths: Iterable[Path]) -> tuple[dict[Path, int], dict[Path, OSError]]:
+    """The files that others can access, with their permissions, and those that cannot be examined, with the reason."""
+    exposed: dict[Path, int] = {}
+    failures: dict[Path, OSError] = {}
+    for path in paths:
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            failures[path] = error
+        else:
+            if stat.S_ISREG(status.st_mode) and (access := _access_of_others(status)):
+                exposed[path] = access
+    return exposed, failures
+
+
+def _shown(paths: Collection[Path]) -> str:
+    first = next(iter(paths))
+    return str(first) if len(paths) == 1 else f"{len(paths)} files in {first.parent}"
+
+
+def _unexamined(kind: str, cause: str, directory: Path, error: OSError) -> Check:
+    """The check of files whose permissions are unknown."""
+    fix = "run `kmsledger doctor` as the user that owns it, or give this user read permission on it"
+    if isinstance(error, PermissionError):
+        with contextlib.suppress(OSError):
+            if directory.stat().st_uid == os.geteuid():
+                fix = f"chmod u+rx {quote(str(directory))}"
+    else:
+        fix = f"correct what the operating system reports for {directory}"
+    message = f"who can read the {kind} could not be checked: {cause} ({error.strerror or error})"
+    return unknown("permissions", message, fix, str(directory))
+
+
+def _access_of_others(status: os.stat_result) -> int:
     """The permissions of a file for others than this user, who may be a member of the group that a file is shared with."""
-    status = path.stat()
     return status.st_mode & (stat.S_IRWXG | stat.S_IRWXO if status.st_uid == os.getuid() else stat.S_IRWXO)
 
 

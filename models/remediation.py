@@ -36,10 +36,19 @@ class Fix:
     """False if AWS did not name the policy that decided."""
 
 
-def fix(  # noqa: PLR0917 - the six properties of one denial
-    cause: str, fix_in: str, role: str, actions: Sequence[str], messages: Sequence[str], caller: str | None
+def fix(  # noqa: PLR0917 - the properties of one denial
+    cause: str,
+    fix_in: str,
+    role: str,
+    actions: Sequence[str],
+    messages: Sequence[str],
+    caller: str | None,
+    trust: Sequence[dict[str, Any]] | None = None,
 ) -> Fix:
-    """The fix for actions that a role was denied for one cause; ``caller`` is the principal that assumes the role."""
+    """The fix for actions that a role was denied for one cause; ``caller`` is the principal that assumes the role.
+
+    ``trust`` are the statements of the trust policy that the settings require; None if the settings are not known.
+    """
     sorted_actions = sorted(actions)
     policy = fix_in.replace("_", " ")
     name = role.rpartition("/")[2]
@@ -80,7 +89,33 @@ def fix(  # noqa: PLR0917 - the six properties of one denial
             statement = {"Sid": "AssumeTheRoles", "Effect": "Allow", "Action": "sts:AssumeRole", "Resource": [role]}
             return Fix(f"add this statement to a policy of {caller or 'the identity that runs the crawler'}", statement)
         case _:
-            return _trust(cause, name, caller)
+            return _trust(cause, name, caller) if trust is None else _trust_of_settings(cause, name, trust)
+
+
+def _trust_of_settings(cause: str, name: str, trust: Sequence[dict[str, Any]]) -> Fix:
+    """The trust policy that the settings require: with a condition only if they have an external ID."""
+    several = len(trust) > 1
+    statement = {"Version": "2012-10-17", "Statement": list(trust)} if several else trust[0]
+    this = "these statements" if several else "this statement"
+    if cause == "external_id" and "Condition" not in trust[0]:
+        where = (
+            f"set role.external_id to the value that the trust policy of role {name} requires, or replace the "
+            f"requirement there by {this}"
+        )
+    else:
+        where = _where(cause, name).replace("this statement", this)
+    return Fix(where, statement, cause != "role_missing_or_untrusted")
+
+
+def _where(cause: str, name: str) -> str:
+    """Where a trust statement belongs."""
+    return {
+        "external_id": f"require the configured external ID in the trust policy of role {name} with this statement",
+        "trust": f"add this statement to the trust policy of role {name}",
+    }.get(
+        cause,
+        f"create role {name} (its policy: `kmsledger permissions --role member`) with this statement as its trust policy",
+    )
 
 
 def _trust(cause: str, name: str, caller: str | None) -> Fix:
@@ -90,16 +125,8 @@ def _trust(cause: str, name: str, caller: str | None) -> Fix:
         "Action": "sts:AssumeRole",
         "Condition": {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}},
     }
-    where = {
-        "external_id": f"require the configured external ID in the trust policy of role {name} with this statement",
-        "trust": f"add this statement to the trust policy of role {name}",
-    }.get(
-        cause,
-        f"create role {name} (its policy: `kmsledger permissions --role member`) with this statement as its trust policy",
-    )
-    return Fix(
-        f"{where}; omit the condition if role.external_id is not set", statement, cause != "role_missing_or_untrusted"
-    )
+    where = f"{_where(cause, name)}; omit the condition if role.external_id is not set"
+    return Fix(where, statement, cause != "role_missing_or_untrusted")
 
 
 def _without_sid(statement: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import pycurl
 
@@ -40,15 +40,10 @@ def post(
 
     with contextlib.closing(pycurl.Curl()) as handle:
         for option, value in (
-            (pycurl.URL, url),
-            (pycurl.USERAGENT, "kmsledger"),
+            *_connection(url, timeout, ca_bundle),
             (pycurl.POSTFIELDS, body),
             (pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in {"expect": "", **headers}.items()]),
-            (pycurl.FOLLOWLOCATION, 0),
-            (pycurl.NOSIGNAL, 1),
-            (pycurl.TIMEOUT_MS, max(1, int(timeout * 1000))),
             (pycurl.WRITEFUNCTION, keep),
-            *_authorities(ca_bundle),
         ):
             handle.setopt(option, value)
         try:
@@ -58,6 +53,29 @@ def post(
             if handle.getinfo(pycurl.RESPONSE_CODE) < 200:
                 raise NoAnswerError(_cause(error, timeout, setting)) from error
         return Answer(handle.getinfo(pycurl.RESPONSE_CODE), bytes(answer), handle.getinfo(pycurl.REDIRECT_URL))
+
+
+def connect(url: str, *, timeout: float, ca_bundle: Path | None, setting: str) -> None:
+    """Connect as for a request, through the same proxy and with TLS, and send nothing. Raises NoAnswerError."""
+    with contextlib.closing(pycurl.Curl()) as handle:
+        for option, value in (*_connection(url, timeout, ca_bundle), (pycurl.CONNECT_ONLY, 1)):
+            handle.setopt(option, value)
+        try:
+            handle.perform()
+        except pycurl.error as error:
+            raise NoAnswerError(_cause(error, timeout, setting)) from error
+
+
+def _connection(url: str, timeout: float, ca_bundle: Path | None) -> list[tuple[int, Any]]:
+    """The options of each connection."""
+    return [
+        (pycurl.URL, url),
+        (pycurl.USERAGENT, "kmsledger"),
+        (pycurl.FOLLOWLOCATION, 0),
+        (pycurl.NOSIGNAL, 1),
+        (pycurl.TIMEOUT_MS, max(1, int(timeout * 1000))),
+        *_authorities(ca_bundle),
+    ]
 
 
 def _authorities(ca_bundle: Path | None) -> list[tuple[int, str]]:
@@ -73,10 +91,14 @@ def _cause(error: pycurl.error, timeout: float, setting: str) -> str:
     text = printable(" ".join(text.split()))
     if number == pycurl.E_OPERATION_TIMEDOUT:
         return f"did not answer within {timeout:g} seconds: check {setting} and firewalls"
-    if number in {pycurl.E_COULDNT_RESOLVE_HOST, pycurl.E_COULDNT_RESOLVE_PROXY}:
+    if number == pycurl.E_COULDNT_RESOLVE_PROXY:
+        return "cannot be reached, because its proxy could not be resolved: check https_proxy and DNS"
+    if number == pycurl.E_COULDNT_RESOLVE_HOST:
         return f"could not be resolved: check {setting} and DNS"
     if number == pycurl.E_COULDNT_CONNECT:
         return f"refuses the connection: check {setting}, whether it is running, and firewalls"
+    if number == pycurl.E_PEER_FAILED_VERIFICATION and "expired" in text:
+        return "has an expired certificate: renew it, or check the clock of this host"
     if number in {pycurl.E_PEER_FAILED_VERIFICATION, pycurl.E_SSL_CACERT_BADFILE}:
         return f"has a certificate that cannot be trusted ({text}): set its ca_bundle, or replace the certificate"
     return f"cannot be reached ({text}): check {setting} and firewalls"

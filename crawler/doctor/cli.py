@@ -35,13 +35,15 @@ def doctor(context: click.Context, *, config_path: Path, sample: int | None, max
     """Try everything that a run needs, and print the exact fix for what does not work.
 
     Checked are: credentials, clock, organization, the role in every account, each IAM action once in every account, the regions
-    in the settings, the key policies, database, disk space, file permissions, and the mail server. All calls only read, and
-    nothing is written, sent or stored.
+    in the settings, the key policies, database, disk space, file permissions, the mail server or Amazon SES, webhooks and
+    the collector of metrics (the connection), and chats (the address). All calls only read, and nothing is written, sent or
+    stored.
 
-    Exit codes: 0 everything works, 2 invalid settings, 3 a run would lack something, 4 no run can succeed.
+    Exit codes: 0 everything works, 2 invalid settings, 3 a run would lack something or something could not be checked, 4 no run
+    can succeed.
 
-    JSON has `format`, `exit_code`, `problems` (their number) and `checks`: each with check, status (ok, problem or fatal),
-    message, fix, statement (JSON of the policy), accounts and subjects.
+    JSON has `format`, `exit_code`, `problems` and `unknown` (their numbers) and `checks`: each with check, status (ok, unknown,
+    problem or fatal), message, fix, statement (JSON of the policy), accounts and subjects.
     """
     import asyncio
 
@@ -63,7 +65,10 @@ def doctor(context: click.Context, *, config_path: Path, sample: int | None, max
             diagnosis.add_invalid_settings(_invalid(error))
         diagnosis.checks += asyncio.run(examine(settings, sample, max_keys))
         diagnosis.checks += local_checks(settings, config_path)
-        diagnosis.checks += root.get("channels", lambda _settings: [])(settings)
+        known = {check.message for check in diagnosis.checks}
+        channels = root.get("channels", lambda _settings: [])(settings)
+        # The check of the settings has named chats that cannot be used.
+        diagnosis.checks += [check for check in channels if check.message not in known]
     click.echo(diagnosis.to_json() if output_format == "json" else diagnosis.to_text())
     context.exit(diagnosis.exit_code)
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from crawler.aws.credentials import ASSUME_ROLE, Identity
 from crawler.aws.errors import DENIED_CODES, FIXES
 from crawler.doctor.probe import Failure
-from crawler.iam_policies import Permissions
+from crawler.iam_policies import Permissions, external_id_condition
 from crawler.services.kms import DESCRIBE_KEY
 from crawler.spec import WHOLE_SCOPE
 from models.diagnosis import Check, Status, named
-from models.remediation import FIX_IN, Fix, fix
+from models.remediation import EXTERNAL_ID, FIX_IN, Fix, fix
 from models.settings import Settings
 from models.tables.runs import Cause
 
@@ -111,7 +112,9 @@ def _remedy(group: Group, failures: Sequence[Failure], identity: Identity, setti
     if (fix_in := FIX_IN.get(str(cause))) is not None:
         if group[0] == "action" and fix_in == "key_policy":
             fix_in = "resource_policy"
-        remedy = fix(str(cause), fix_in, role, actions, messages, iam_arn(identity.arn))
+        caller = iam_arn(identity.arn)
+        trust = _trust(caller, identity, settings) if fix_in == "trust_policy" else None
+        remedy = fix(str(cause), fix_in, role, actions, messages, caller, trust)
         if fix_in == "role_policy" and not group[2]:
             # Attached once, the complete policy also allows what no call has tried.
             return Fix(
@@ -130,6 +133,13 @@ def _remedy(group: Group, failures: Sequence[Failure], identity: Identity, setti
             None,
         )
     return Fix(FIXES.get(cause, "correct what the message of AWS names"), None)
+
+
+def _trust(caller: str, identity: Identity, settings: Settings) -> list[dict[str, Any]]:
+    """The statements of the trust policy that the settings require, with a placeholder for the external ID."""
+    condition = None if settings.role.external_id is None else external_id_condition(EXTERNAL_ID)
+    statements: list[dict[str, Any]] = Permissions(settings, identity.partition).trust(caller, condition)["Statement"]
+    return statements
 
 
 def _region_remedy(group: Group, role: str, messages: Sequence[str]) -> Fix:

@@ -10,12 +10,17 @@ import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
+from typing import Final
 from urllib.parse import urlsplit
 
+from models.diagnosis import Check, from_error, ok
 from models.settings.nightly import OtlpSettings
 from reports import http_post
 from reports.metrics.errors import MetricsError
 from reports.metrics.samples import Metric
+
+CONNECTION_TIMEOUT: Final = 5.0
+"""Seconds that a connection without a request may take, unless the settings allow less."""
 
 
 def check() -> None:
@@ -29,10 +34,27 @@ def check() -> None:
         ) from error
 
 
+def check_collector(settings: OtlpSettings) -> list[Check]:
+    """For `kmsledger doctor`: connect to the collector, also with TLS, and send no request."""
+    if settings.endpoint is None:
+        return []
+    collector = _collector(settings.endpoint)
+    try:
+        http_post.connect(
+            settings.endpoint,
+            timeout=min(settings.timeout, CONNECTION_TIMEOUT),
+            ca_bundle=settings.ca_bundle,
+            setting="metrics.otlp.endpoint",
+        )
+    except http_post.NoAnswerError as error:
+        return [from_error("metrics", MetricsError(f"{collector} {error}"))]
+    return [ok("metrics", f"{collector} can be reached; nothing was sent")]
+
+
 def send(metrics: Sequence[Metric], settings: OtlpSettings) -> None:
     """Send the metrics once, within the timeout of the settings. Raises MetricsError with cause and fix."""
     endpoint = str(settings.endpoint)
-    collector = f"the collector at {urlsplit(endpoint).hostname}"
+    collector = _collector(endpoint)
     headers = {name: value.get_secret_value() for name, value in settings.headers.items()}
     headers["content-type"] = "application/x-protobuf"
     try:
@@ -83,6 +105,10 @@ def encoded(metrics: Sequence[Metric]) -> bytes:
     resource = Resource.create({"service.name": "kmsledger", "service.version": release})
     request = encode_metrics(export.MetricsData([export.ResourceMetrics(resource, [scope], "")]))
     return request.SerializeToString()
+
+
+def _collector(endpoint: str) -> str:
+    return f"the collector at {urlsplit(endpoint).hostname}"
 
 
 def _rejected(body: bytes) -> int:

@@ -39,6 +39,13 @@ def check(chats: Sequence[ChatSettings]) -> None:
         _service(chat)
 
 
+def service_of(chat: ChatSettings) -> str:
+    """The name of the service that Apprise would use; raises ChatError as `check` does. Nothing is called."""
+    service = _service(chat)
+    with _log():
+        return ", ".join(dict.fromkeys(str(plugin.service_name) for plugin in service))
+
+
 def send(chat: ChatSettings, content: Summary, recipient: str) -> Outcome:
     """Send the text once."""
     return post(chat, title(content), text(content), recipient)
@@ -93,7 +100,8 @@ def _plain(value: str) -> str:
 
 def _service(chat: ChatSettings) -> apprise.Apprise:
     try:
-        import apprise
+        with _log():
+            import apprise
     except ModuleNotFoundError as error:
         raise ChatError("chat needs the extra `chat`: pip install 'kmsledger[chat]'") from error
     with _log():

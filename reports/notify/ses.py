@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import boto3
 from botocore import exceptions
@@ -29,6 +29,20 @@ _NOT_SENT: Final = (
     exceptions.ConnectTimeoutError,
     exceptions.ProxyConnectionError,
     exceptions.SSLError,
+)
+"""The errors of calls that SES has not received."""
+_READ_ATTEMPTS: Final = 3
+_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "NotAuthorized", "UnauthorizedOperation"})
+_CREDENTIALS: Final = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+    }
 )
 _FIXES: Final = {
     "AccessDeniedException": "allow ses:SendEmail and ses:SendRawEmail on the identity of mail.sender",
@@ -59,7 +73,7 @@ def send(
     """
     mail, aws = settings
     batch = Batch(recipients, on_outcome)
-    service = f"Amazon SES in {_region(mail, aws)}"
+    service = _service(mail, aws)
 
     def deliver(recipient: str) -> Outcome:
         to = mailbox(recipient).addr_spec
@@ -78,7 +92,7 @@ def send(
     if not recipients:
         return []
     try:
-        client = _client(mail, aws)
+        client = _client(mail, aws, mail.timeout)
         batch.run(deliver, claim)
     except exceptions.NoCredentialsError:
         batch.fail(f"there are no AWS credentials for {service}: configure those of the default chain")
@@ -93,6 +107,59 @@ def send(
             "sandbox, each recipient."
         )
     return batch.outcomes
+
+
+class ReadError(Exception):
+    """A read-only call failed for a reason that says nothing about mails; the text is that of AWS."""
+
+    def __init__(self, action: str, reason: str, *, denied: bool = False, not_found: bool = False) -> None:
+        super().__init__(reason)
+        self.action = action
+        self.denied = denied
+        self.not_found = not_found
+
+
+class Reader:
+    """Calls operations of SES that only read. Raises DeliveryError for what also keeps mails from being sent."""
+
+    def __init__(self, mail: MailSettings, aws: AwsSettings, timeout: float) -> None:
+        self.service = _service(mail, aws)
+        self.region = _region(mail, aws)
+        try:
+            self._client = _client(mail, aws, timeout, _READ_ATTEMPTS)
+        except (exceptions.BotoCoreError, ValueError) as error:
+            raise DeliveryError(
+                f"{self.service} cannot be called ({clean(str(error))}): check mail.ses and the settings in `aws`"
+            ) from error
+
+    def read(self, action: Literal["ses:GetAccount", "ses:GetEmailIdentity"], **request: str) -> dict[str, Any]:
+        """Return the answer of the operation that the action allows. Raises ReadError or DeliveryError."""
+        client = self._client
+        method = client.get_account if action == "ses:GetAccount" else client.get_email_identity
+        try:
+            answer: dict[str, Any] = method(**request)
+        except exceptions.ClientError as error:
+            code = clean(str(error.response["Error"].get("Code", "")))
+            text = clean(str(error.response["Error"].get("Message", "")))[:300]
+            reason = f"{code}: {text}" if text else code
+            if code in _CREDENTIALS:
+                raise DeliveryError(
+                    f"{self.service} rejects the credentials ({reason}): renew them, and check the clock of this host"
+                ) from error
+            missing = code == "NotFoundException"
+            raise ReadError(action, reason, denied=code in _DENIED, not_found=missing) from error
+        except exceptions.NoCredentialsError as error:
+            raise DeliveryError(
+                f"there are no AWS credentials for {self.service}: configure those of the default chain"
+            ) from error
+        except _NOT_SENT as error:
+            raise DeliveryError(
+                f"{self.service} cannot be reached ({clean(str(error))}): check mail.ses.region, firewalls and "
+                "`aws.ca_bundle`"
+            ) from error
+        except (exceptions.BotoCoreError, ResponseParserError) as error:
+            raise ReadError(action, clean(str(error))[:300]) from error
+        return answer
 
 
 def _call(
@@ -135,11 +202,12 @@ def _rejected(recipient: str, service: str, code: str, status: int, text: str) -
     )
 
 
-def _client(settings: MailSettings, aws: AwsSettings) -> Any:
+def _client(settings: MailSettings, aws: AwsSettings, timeout: float, attempts: int = 1) -> Any:
+    """Return the client of boto3; by default it repeats no call, because a mail could arrive twice."""
     config = Config(
         connect_timeout=aws.connect_timeout,
-        read_timeout=settings.timeout,
-        retries={"total_max_attempts": 1, "mode": "standard"},
+        read_timeout=timeout,
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         use_fips_endpoint=aws.use_fips,
         use_dualstack_endpoint=aws.use_dualstack,
         user_agent_extra="kmsledger",
@@ -155,3 +223,8 @@ def _client(settings: MailSettings, aws: AwsSettings) -> Any:
 
 def _region(settings: MailSettings, aws: AwsSettings) -> str:
     return (settings.ses and settings.ses.region) or aws.region
+
+
+def _service(settings: MailSettings, aws: AwsSettings) -> str:
+    """The service, as the subject of a sentence."""
+    return f"Amazon SES in {_region(settings, aws)}"

@@ -21,6 +21,9 @@ from reports.notify.result import Outcome
 RETRY_DELAYS: Final = (1.0, 5.0, 25.0)
 """Seconds before each retry. A receiver recognizes a repeated event by its ID, so a retry is always safe."""
 
+CONNECTION_TIMEOUT: Final = 5.0
+"""Seconds that a connection without a request may take, unless the settings allow less."""
+
 _REPEATED_STATUSES: Final = frozenset({408, 425, 429})
 _ANSWER_BYTES: Final = 200
 
@@ -113,6 +116,19 @@ def _attempt(settings: WebhookSettings, body: bytes, event: str, recipient: str)
         return Outcome(recipient, "failed", f"{server_name(settings)} {error}")
     text = clean(answer.body[:_ANSWER_BYTES].decode("utf-8", "replace"))
     return _outcome(settings, recipient, answer.status, answer.redirect, text)
+
+
+def connection_error(settings: WebhookSettings) -> str:
+    """Connect as for an event, through the same proxy and with TLS, and send no request.
+
+    Returns the cause of a failure and its fix; empty text if the receiver can be reached.
+    """
+    timeout = min(settings.timeout, CONNECTION_TIMEOUT)
+    try:
+        http_post.connect(settings.url, timeout=timeout, ca_bundle=settings.ca_bundle, setting="its url")
+    except http_post.NoAnswerError as error:
+        return f"{server_name(settings)} {error}"
+    return ""
 
 
 def _outcome(settings: WebhookSettings, recipient: str, code: int, target: str | None, answer: str) -> Outcome:

@@ -132,11 +132,13 @@ def test_an_account_list_needs_no_permission_in_organizations(tmp_path: Path) ->
 
 
 def test_mail_through_ses_is_part_of_the_management_policy(tmp_path: Path) -> None:
-    """If the settings send the report through Amazon SES, the crawler's identity may send as the sender, and as nobody else."""
+    """With Amazon SES in the settings, the crawler's identity may send as the sender, and as nobody else, and check that."""
     config = settings_file(tmp_path, "mail: {ses: {}, sender: kms@example.org, recipients: [audit@example.org]}\n")
-    statement = printed("--role", "management", "--config", config)["Statement"][-1]
-    assert statement["Action"] == ["ses:SendEmail", "ses:SendRawEmail"]
-    assert statement["Condition"] == {"StringEquals": {"ses:FromAddress": "kms@example.org"}}
+    sending, checking = printed("--role", "management", "--config", config)["Statement"][-2:]
+    assert sending["Action"] == ["ses:SendEmail", "ses:SendRawEmail"]
+    assert sending["Condition"] == {"StringEquals": {"ses:FromAddress": "kms@example.org"}}
+    assert checking["Action"] == ["ses:GetAccount", "ses:GetEmailIdentity"]
+    assert "Condition" not in checking
 
 
 def test_one_document_has_every_policy(tmp_path: Path) -> None:

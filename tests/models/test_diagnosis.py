@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from models.diagnosis import Check, Diagnosis, Status, from_error, named, ok, problem
+from models.diagnosis import Check, Diagnosis, Status, from_error, named, ok, problem, unknown
 from models.errors import UserError
 
 
@@ -18,6 +18,21 @@ def test_the_worst_result_decides_the_exit_code() -> None:
     assert diagnosis.exit_code == 4
     diagnosis.add_invalid_settings([problem("settings", "wrong", "write a number")])
     assert diagnosis.exit_code == 2
+
+
+def test_what_could_not_be_checked_is_neither_fine_nor_a_problem() -> None:
+    """An unknown result has its own status and number, and keeps the exit code from being 0."""
+    diagnosis = Diagnosis([ok("database", "works"), unknown("mail", "it could not be checked: denied", "allow it")])
+    assert (diagnosis.exit_code, diagnosis.problems) == (3, [])
+    assert diagnosis.to_text().splitlines()[1:] == [
+        "unknown  mail      it could not be checked: denied",
+        "                   fix: allow it",
+        "1 check could not be made",
+    ]
+    document = json.loads(diagnosis.to_json())
+    assert (document["problems"], document["unknown"]) == (0, 1)
+    diagnosis.checks.append(problem("region", "unknown", "correct it"))
+    assert diagnosis.to_text().endswith("\n1 problem, 1 check could not be made")
 
 
 def test_texts_from_aws_cannot_move_the_cursor() -> None:

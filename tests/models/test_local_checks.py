@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -70,6 +74,82 @@ def test_files_that_others_can_access(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o600)
     (fine,) = checked(tmp_path, "permissions")
     assert fine.status is Status.OK
+
+
+UNPRIVILEGED = pwd.getpwnam("nobody")
+
+
+@contextmanager
+def unprivileged(directory: Path) -> Iterator[None]:
+    """Give the directory and its files to a user without privileges, and act as this user."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, UNPRIVILEGED.pw_uid, UNPRIVILEGED.pw_gid)
+    os.seteuid(UNPRIVILEGED.pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.fixture
+def searchable() -> Iterator[Path]:
+    """A directory that every user can reach, unlike that of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        yield Path(name)
+
+
+def test_reports_that_cannot_be_listed_are_unknown(searchable: Path) -> None:
+    """A directory that this user cannot list may have files that others can read: that is unknown, and nothing else is."""
+    reports = searchable / "reports"
+    reports.mkdir()
+    (reports / "a.html").write_text("", encoding="utf-8")
+    (reports / "a.html").chmod(0o644)
+    reports.chmod(0o311)
+    with unprivileged(searchable):
+        checks = checked(searchable, "permissions")
+    reports.chmod(0o700)
+    assert [(check.status, check.message, check.fix) for check in checks] == [
+        (
+            Status.UNKNOWN,
+            f"who can read the reports could not be checked: {reports} cannot be listed (Permission denied)",
+            f"chmod u+rx {reports}",
+        ),
+        (Status.OK, "only this user can read settings file, ledger, mart", ""),
+    ]
+
+
+def test_files_that_cannot_be_examined_are_unknown(searchable: Path) -> None:
+    """In a directory that this user can list but not search, the modes of files are unknown; the cause is named once."""
+    reports = searchable / "reports"
+    reports.mkdir()
+    for name in ("a.html", "b.html"):
+        (reports / name).write_text("", encoding="utf-8")
+    reports.chmod(0o600)
+    with unprivileged(searchable):
+        first, _ = checked(searchable, "permissions")
+    reports.chmod(0o700)
+    assert first.status is Status.UNKNOWN
+    assert first.message == (
+        f"who can read the reports could not be checked: 2 files in {reports} cannot be examined (Permission denied)"
+    )
+    assert first.fix == f"chmod u+rx {reports}"
+
+
+def test_a_mart_that_cannot_be_reached_is_unknown(searchable: Path) -> None:
+    """A mart in a closed directory ends no check: who can read it is unknown; a directory of another user needs that user."""
+    (searchable / "closed").mkdir(mode=0o700)
+    settings = settings_in(searchable)
+    report = settings.report.model_copy(update={"mart": searchable / "closed" / "kmsledger.duckdb"})
+    (searchable / "closed").chmod(0o000)
+    with unprivileged(searchable):
+        checks = local_checks(settings.model_copy(update={"report": report}), searchable / "kmsledger.yaml")
+    (searchable / "closed").chmod(0o700)
+    (unknown,) = [check for check in checks if check.status is Status.UNKNOWN]
+    assert "who can read the mart could not be checked" in unknown.message
+    assert unknown.fix == f"chmod u+rx {searchable}/closed"
 
 
 def test_commands_quote_paths(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ from benchmarks.fake_aws.faults import Denial, Faults
 from benchmarks.fake_aws.presets import preset
 from demo import certificates
 from demo.smtp import MailServer
+from models.remediation import EXTERNAL_ID
 from tests import command
 from tests.made_once import made_once
 
@@ -129,7 +131,7 @@ def test_a_healthy_organization_has_no_problem(aws: FakeAws, mail: MailServer, s
     assert all(name.startswith(("Describe", "List", "Get", "AssumeRole")) for name in called)
 
 
-def test_sixteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, settings: Path) -> None:
+def test_eighteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, settings: Path) -> None:
     """Each problem is one check with the fix, and nothing else is reported."""
     world = aws.world
     gone, denied, locked, closed = (account.id for account in world.accounts[1:5])
@@ -153,6 +155,11 @@ def test_sixteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, set
         organization={"exclude": {"accounts": ["999999999999"]}},
         mail={"password": "another"},
     )
+    values = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    secret = f"whsec_{base64.b64encode(bytes(32)).decode()}"
+    values["webhooks"] = [{"name": "siem", "url": "https://unknown.invalid/s3cret", "secret": secret}]
+    values["chat"] = [{"name": "security", "url": "slck://s3cret-token"}]
+    write(settings, values)
     settings.chmod(0o644)
     ledger, mart = settings.parent / "ledger.db", settings.parent / "kmsledger.duckdb"
     with contextlib.closing(sqlite3.connect(ledger)) as connection, connection:
@@ -188,7 +195,11 @@ def test_sixteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, set
         ("permissions", str(settings)): f"chmod go-rwx {settings}",
         ("permissions", str(mart)): f"chmod go-rwx {mart}",
         ("mail",): "check mail.username and mail.password",
+        ("settings",): "see docs/delivery.md",
+        ("webhook",): "check its url and DNS",
     }
+    assert "s3cret" not in json.dumps(checks)
+    assert len(found) == len(problems(checks))
     assert set(found) == set(expected)
     for subject, fix in expected.items():
         assert fix in found[subject]["fix"], subject
@@ -205,7 +216,43 @@ def test_sixteen_planted_problems_are_all_named_with_their_fix(aws: FakeAws, set
     }
     assert found["action", "kms:ListGrants", "kms:ListResourceTags"]["accounts"] == [denied]
     assert found["region", FRANKFURT]["accounts"] == [closed]
-    assert code == 3
+    assert code == 2  # because of the chat
+
+
+@pytest.mark.parametrize("with_external_id", [True, False], ids=["external ID", "no external ID"])
+def test_the_suggested_trust_policy_is_that_of_the_settings(
+    aws: FakeAws, settings: Path, with_external_id: bool
+) -> None:
+    """The statement for a role that cannot be assumed requires an external ID exactly if the settings have one.
+
+    A source identity is an action of its own, without the condition.
+    """
+    values = yaml.safe_load(settings.read_text(encoding="utf-8"))
+    if not with_external_id:
+        del values["role"]["external_id"]
+    write(settings, values)
+    gone = aws.world.accounts[1].id
+    aws.control.faults(role_gone_after={gone: 0})
+    _, checks = examined(aws, settings)
+    (role,) = [check for check in problems(checks) if check["check"] == "role"]
+    caller = {"AWS": f"arn:aws:iam::{aws.world.management.id}:user/kmsledger"}
+    admitted: dict[str, Any] = {
+        "Sid": "AdmitTheCrawler",
+        "Effect": "Allow",
+        "Principal": caller,
+        "Action": "sts:AssumeRole",
+    }
+    if with_external_id:
+        admitted["Condition"] = {"StringEquals": {"sts:ExternalId": EXTERNAL_ID}}
+    assert role["statement"] == admitted
+    assert role["fix"].endswith("with this statement as its trust policy")
+    assert str(aws.world.parameters.external_id) not in json.dumps(checks)
+    change(settings, role={"source_identity": "kmsledger"})
+    _, checks = examined(aws, settings)
+    (role,) = [check for check in problems(checks) if check["check"] == "role"]
+    tags = {"Sid": "AdmitItsTags", "Effect": "Allow", "Principal": caller, "Action": ["sts:SetSourceIdentity"]}
+    assert role["statement"] == {"Version": "2012-10-17", "Statement": [admitted, tags]}
+    assert role["fix"].endswith("with these statements as its trust policy")
 
 
 def test_an_unknown_region_in_the_settings_is_named_once(aws: FakeAws, settings: Path) -> None:

@@ -24,6 +24,7 @@ from models.settings import Settings
 from models.store.crawl_lock import LockedError
 from reports.metrics.errors import MetricsError
 from reports.metrics.nightly_metrics import check, measured
+from reports.metrics.otlp import check_collector
 from tests.reports.ledger_builder import settings_of
 from tests.reports.notify.http_receiver import Receiver, run_receiver
 
@@ -192,3 +193,16 @@ def test_a_missing_extra_is_reported_before_the_run(settings: Settings, monkeypa
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     with pytest.raises(UserError, match=r"(?s)kmsledger\[metrics\].*kmsledger\[opentelemetry\]"):
         check(both)
+
+
+def test_doctor_connects_to_the_collector(settings: Settings) -> None:
+    """`kmsledger doctor` connects and sends nothing; without a collector nothing is checked, and a closed port is named."""
+    assert check_collector(settings.metrics.otlp) == []
+    with run_receiver() as receiver:
+        otlp = sending(settings, receiver).metrics.otlp
+        [check] = check_collector(otlp)
+        assert receiver.requests == []
+    assert (check.status, check.message) == ("ok", "the collector at 127.0.0.1 can be reached; nothing was sent")
+    [check] = check_collector(otlp)
+    assert (check.status, check.message) == ("problem", "the collector at 127.0.0.1 refuses the connection")
+    assert check.fix.startswith("check metrics.otlp.endpoint")
