@@ -239,7 +239,7 @@ def _comments(kind: str, name: str, text: str, columns: Mapping[str, str]) -> li
 
 
 def _view(file: str, text: str, earlier: Mapping[str, View]) -> View:
-    """Parse a view's file: ``--`` description, ``--:`` a column, ``--!`` stored, internal, or the columns of another view."""
+    """Parse a view's file: ``--`` description, ``--:`` a column, ``--!`` stored, internal, or columns of another view."""
     title: list[str] = []
     columns: dict[str, str] = {}
     stored = internal = False
@@ -254,7 +254,10 @@ def _view(file: str, text: str, earlier: Mapping[str, View]) -> View:
             stored = stored or rest == "stored"
             internal = internal or rest == "internal"
             if rest.startswith(_COLUMNS_OF):
-                columns |= earlier[rest.removeprefix(_COLUMNS_OF)].columns
+                other, _, excluded = rest.removeprefix(_COLUMNS_OF).partition(" except ")
+                columns |= {
+                    name: text for name, text in earlier[other].columns.items() if name not in excluded.split(", ")
+                }
         else:
             title.append(rest)
     name = file.removesuffix(".sql").partition("_")[2]

@@ -1,37 +1,12 @@
 -- The situations with what the texts need: dependents by service, databases to start, the rules and the changes that are evidence.
-WITH chosen AS (
+WITH chosen AS MATERIALIZED (
     SELECT *, count(*) OVER () AS total
-    FROM situations
+    FROM internal.situation_details
     ORDER BY deadline NULLS LAST, internal.severity_rank(severity), affected DESC, situation_id
     LIMIT $limit
 ),
-finding AS MATERIALIZED (
-    SELECT f.* FROM situation_findings AS f SEMI JOIN chosen USING (situation_id)
-),
-evidence AS (
-    SELECT situation_id,
-        list({'rule_id': rule_id, 'title': title, 'severity': severity, 'failed': failed, 'unknown': unknown}
-            ORDER BY failed = 0, internal.severity_rank(severity), rule_id) AS evidence
-    FROM (
-        SELECT situation_id, rule_id, title, internal.highest(severity) AS severity,
-            count(*) FILTER (status = 'fail') AS failed, count(*) FILTER (status = 'unknown') AS unknown
-        FROM finding
-        GROUP BY situation_id, rule_id, title
-    )
-    GROUP BY situation_id
-),
-main AS (
-    SELECT situation_id,
-        arg_min({'arn': resource_arn, 'name': resource_name, 'reason': reason},
-            {'status': status, 'rank': internal.severity_rank(severity), 'name': resource_name, 'rule_id': rule_id}) AS main,
-        CASE
-            WHEN bool_and(regexp_matches(resource_arn, '^arn:[^:]+:kms:[^#]+:key/[^#]+$')) THEN 'key'
-            WHEN bool_and(resource_arn LIKE 'arn:%:secretsmanager:%') THEN 'secret'
-            WHEN bool_and(resource_arn = account_id) THEN 'account'
-            ELSE 'resource'
-        END AS noun
-    FROM finding
-    GROUP BY situation_id
+resource AS (
+    SELECT situation_id, unnest(resource_arns) AS resource_arn FROM chosen
 ),
 service AS (
     SELECT situation_id, list({'service': service, 'resources': resources} ORDER BY resources DESC, service) AS services
@@ -45,14 +20,14 @@ service AS (
 ),
 recoverable AS (
     SELECT f.situation_id, list_sort(list(DISTINCT {'name': r.name, 'type': r.resource_type, 'region': r.region})) AS databases
-    FROM finding AS f
+    FROM resource AS f
     JOIN resources AS r ON r.resource_arn = f.resource_arn
     WHERE starts_with(r.status, 'inaccessible-encryption-credentials-recoverable')
     GROUP BY f.situation_id
 ),
 event AS (
     SELECT situation_id, list_sort(list(DISTINCT message))[1:3] AS changes
-    FROM finding AS f
+    FROM resource AS f
     JOIN (
         SELECT unnest([key_arn, resource_arn]) AS resource_arn, message FROM changes WHERE run_id = $run_id
     ) AS c USING (resource_arn)
@@ -60,19 +35,17 @@ event AS (
 ),
 checked AS (
     SELECT situation_id, list_sort(list(DISTINCT profile)) AS profiles
-    FROM finding AS f
+    FROM resource AS f
     JOIN (SELECT unnest([key_arn, subject]) AS resource_arn, profile FROM vendor_checks) AS v USING (resource_arn)
     GROUP BY f.situation_id
 )
-SELECT c.*, e.evidence, m.main, m.noun, r.fix, coalesce(s.services, []) AS services, coalesce(b.databases, []) AS databases,
+SELECT c.* EXCLUDE (resource_arns), r.fix, coalesce(s.services, []) AS services, coalesce(b.databases, []) AS databases,
     coalesce(x.changes, []) AS changes, coalesce(p.profiles, []) AS profiles,
     k.deletion_date, k.freshness, k.custom_key_store_id, CASE WHEN k.last_use = 'used' THEN k.last_used_at END AS last_used_at,
     date_diff('day', CAST($at AS TIMESTAMP), c.deadline) AS days_left,
     date_diff('day', CAST($at AS TIMESTAMP), k.deletion_date) AS days_to_deletion,
     CASE WHEN c.key_arn IN (SELECT key_arn FROM keys) THEN left(md5(c.key_arn), 12) END AS anchor
 FROM chosen AS c
-JOIN evidence AS e USING (situation_id)
-JOIN main AS m USING (situation_id)
 LEFT JOIN service AS s USING (situation_id)
 LEFT JOIN recoverable AS b USING (situation_id)
 LEFT JOIN event AS x USING (situation_id)

@@ -139,6 +139,8 @@ CONTRACT = {
     "account_name region key_arn owner reason",
     "situations": "situation_id kind cause severity deadline affected names key_arn key_alias key_state grants parties rule_id "
     "account_ids account_name region owners failed unknown rules",
+    "internal.situation_details": "situation_id kind cause severity deadline affected names key_arn key_alias key_state grants "
+    "parties rule_id account_ids account_name region owners failed unknown rules evidence main noun resource_arns",
 }
 
 

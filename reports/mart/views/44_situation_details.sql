@@ -1,5 +1,5 @@
--- What needs attention, by root cause: one row per situation, which stands for all findings about it (see situation_findings).
--- The report and the mail order them by deadline, severity and affected.
+-- The situations with what the report says about each; see situations.
+--! internal
 --: situation_id | The situation; it stays the same from run to run.
 --: kind | key, access, vendor, rule or coverage; see situation_findings.
 --: cause | What identifies the situation; see situation_findings.
@@ -20,6 +20,10 @@
 --: failed | The number of failed findings.
 --: unknown | The number of unknown findings.
 --: rules | The rules that fail or are unknown.
+--: evidence | For each rule of these findings: rule_id, title, severity, and the numbers of failed and unknown findings; failures come first.
+--: main | The resource of the most severe finding: its ARN, its name, and the reason.
+--: noun | What the resources are: key, secret, account or resource.
+--: resource_arns | The resources of its findings.
 WITH finding AS MATERIALIZED (
   SELECT * FROM situation_findings_as_of(as_of_run)
 ), affected_vendor AS (
@@ -61,6 +65,17 @@ WITH finding AS MATERIALIZED (
     SELECT key_arn, deadline, NULL FROM vendor_checks_as_of(as_of_run) WHERE result = 'broken'
   ) AS d ON d.resource_arn = f.resource_arn AND CASE WHEN d.kind IS NULL THEN d.deadline >= r.started_at ELSE d.kind = f.kind END
   GROUP BY f.situation_id
+), evidence AS (
+  SELECT situation_id,
+    list({'rule_id': rule_id, 'title': title, 'severity': severity, 'failed': failed, 'unknown': unknown}
+      ORDER BY failed = 0, internal.severity_rank(severity), rule_id) AS evidence
+  FROM (
+    SELECT situation_id, rule_id, title, internal.highest(severity) AS severity,
+      count(*) FILTER (status = 'fail') AS failed, count(*) FILTER (status = 'unknown') AS unknown
+    FROM finding
+    GROUP BY situation_id, rule_id, title
+  ) AS rule
+  GROUP BY situation_id
 ), grouped AS (
   SELECT situation_id, any_value(kind) AS kind, any_value(cause) AS cause,
     coalesce(internal.highest(CASE WHEN status = 'fail' THEN severity END), 'medium') AS severity, any_value(parties) AS parties,
@@ -69,7 +84,16 @@ WITH finding AS MATERIALIZED (
     CASE WHEN count(DISTINCT region) = 1 THEN min(region) END AS region,
     list_sort(list(DISTINCT owner) FILTER (owner IS NOT NULL)) AS owners,
     count(*) FILTER (status = 'fail') AS failed, count(*) FILTER (status = 'unknown') AS unknown,
-    list_sort(list(DISTINCT rule_id)) AS rules
+    list_sort(list(DISTINCT rule_id)) AS rules,
+    arg_min({'arn': resource_arn, 'name': resource_name, 'reason': reason},
+      {'status': status, 'rank': internal.severity_rank(severity), 'name': resource_name, 'rule_id': rule_id}) AS main,
+    CASE
+      WHEN bool_and(regexp_matches(resource_arn, '^arn:[^:]+:kms:[^#]+:key/[^#]+$')) THEN 'key'
+      WHEN bool_and(resource_arn LIKE 'arn:%:secretsmanager:%') THEN 'secret'
+      WHEN bool_and(resource_arn = account_id) THEN 'account'
+      ELSE 'resource'
+    END AS noun,
+    list_sort(list(DISTINCT resource_arn)) AS resource_arns
   FROM finding
   GROUP BY situation_id
 )
@@ -81,8 +105,9 @@ SELECT g.situation_id, g.kind, g.cause, g.severity, d.deadline, coalesce(a.affec
   CASE WHEN g.kind = 'rule' THEN g.cause ELSE g.rule_id END AS rule_id,
   coalesce(g.account_ids, CAST([] AS VARCHAR[])) AS account_ids,
   CASE WHEN len(g.account_ids) = 1 THEN g.account_name END AS account_name, g.region,
-  coalesce(g.owners, CAST([] AS VARCHAR[])) AS owners, g.failed, g.unknown, g.rules
+  coalesce(g.owners, CAST([] AS VARCHAR[])) AS owners, g.failed, g.unknown, g.rules, e.evidence, g.main, g.noun, g.resource_arns
 FROM grouped g
+LEFT JOIN evidence e ON e.situation_id = g.situation_id
 LEFT JOIN affected a ON a.situation_id = g.situation_id
 LEFT JOIN deadline d ON d.situation_id = g.situation_id
 LEFT JOIN internal.named_keys_as_of(as_of_run) k ON g.kind = 'key' AND k.key_arn = g.cause
