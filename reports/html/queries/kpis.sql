@@ -35,11 +35,14 @@ FROM
     (
         SELECT CAST(coalesce(sum(grants), 0) AS BIGINT) AS grants, count(*) AS granted_keys
         FROM (
+            SELECT key_arn, grants FROM keys WHERE grants > 0
+            UNION ALL
+            -- Those that are known of an incomplete list.
             SELECT key_arn, count(*) AS grants FROM internal.key_grant AS g
             WHERE internal.known(g.valid_from, g.valid_to, internal.view_run())
+                AND key_arn IN (SELECT key_arn FROM keys WHERE grants IS NULL)
             GROUP BY key_arn
         )
-        SEMI JOIN keys USING (key_arn)
     ) AS g,
     (
         SELECT count(*) AS resources, count(*) FILTER (WHERE freshness = 'stale') AS resources_stale FROM resources

@@ -15,10 +15,13 @@ policy AS (
     WHERE valid_to IS NULL OR valid_to > $run_ids[1]
 ),
 -- Only principals of accounts are parties. Few grants name one outside the organization.
+external_grantee AS MATERIALIZED (
+    SELECT principal FROM internal.principal_dim WHERE nullif(internal.account_of(principal), '') NOT IN (FROM own)
+),
 external_grant AS MATERIALIZED (
     SELECT *
     FROM internal.key_grant
-    WHERE nullif(internal.account_of(grantee_principal), '') NOT IN (FROM own)
+    WHERE grantee_principal IN (FROM external_grantee)
         OR nullif(internal.account_of(retiring_principal), '') NOT IN (FROM own)
         OR nullif(internal.account_of(issuing_account), '') NOT IN (FROM own)
 ),
