@@ -15,6 +15,9 @@ from models.safe_text import printable
 
 _ANSWER_BYTES: Final = 4096
 
+CONNECTION_TIMEOUT: Final = 5.0
+"""Seconds that a connection without a request may take, unless the settings allow less."""
+
 
 class NoAnswerError(Exception):
     """The receiver gave no status; the text is the rest of a sentence about it, with the fix and without the address."""
@@ -57,6 +60,7 @@ def post(
 
 def connect(url: str, *, timeout: float, ca_bundle: Path | None, setting: str) -> None:
     """Connect as for a request, through the same proxy and with TLS, and send nothing. Raises NoAnswerError."""
+    timeout = min(timeout, CONNECTION_TIMEOUT)
     with contextlib.closing(pycurl.Curl()) as handle:
         for option, value in (*_connection(url, timeout, ca_bundle), (pycurl.CONNECT_ONLY, 1)):
             handle.setopt(option, value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -73,10 +74,10 @@ def _cell(text: str) -> str:
 
 
 def _inert(text: str) -> str:
-    """Text whose brackets, stars and angle brackets are no Markdown."""
-    for sign in "<*_[":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+    """Text whose brackets, stars and angle brackets are no Markdown; in code, they are none anyway."""
+    return "".join(
+        part if part.startswith("`") else re.sub(r"[<*_[]", r"\\\g<0>", part) for part in re.split("(`[^`]+`)", text)
+    )
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Table
@@ -29,23 +29,17 @@ def redactor() -> Callable[[Table, Rows], Rows]:
     def pseudonym(name: str) -> str:
         return f"redacted-{hashlib.blake2b(name.encode(errors='surrogatepass'), key=key, digest_size=6).hexdigest()}"
 
-    def replaced(text: str | None, form: str) -> str | None:
-        if not text:
+    def replaced(text: Any, form: str | None) -> Any:
+        if form is None or not text:
             return text
         if form == NAME[_KEY]:
             return pseudonym(text)
         return "/".join(part and pseudonym(part) for part in text.split("/"))
 
     def redact(table: Table, chunks: Rows) -> Rows:
-        forms = {index: column.info[_KEY] for index, column in enumerate(table.columns) if _KEY in column.info}
-        if not forms:
+        forms = [column.info.get(_KEY) for column in table.columns]
+        if not any(forms):
             return chunks
-        return ([_with(row, forms, replaced) for row in rows] for rows in chunks)
+        return ([tuple(map(replaced, row, forms)) for row in rows] for rows in chunks)
 
     return redact
-
-
-def _with(
-    row: Iterable[Any], forms: dict[int, str], replaced: Callable[[str | None, str], str | None]
-) -> tuple[Any, ...]:
-    return tuple(replaced(value, forms[index]) if index in forms else value for index, value in enumerate(row))

@@ -10,7 +10,6 @@ import time
 from collections.abc import Sequence
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Final
 from urllib.parse import urlsplit
 
 from models.diagnosis import Check, from_error, ok
@@ -18,9 +17,6 @@ from models.settings.nightly import OtlpSettings
 from reports import http_post
 from reports.metrics.errors import MetricsError
 from reports.metrics.samples import Metric
-
-CONNECTION_TIMEOUT: Final = 5.0
-"""Seconds that a connection without a request may take, unless the settings allow less."""
 
 
 def check() -> None:
@@ -42,7 +38,7 @@ def check_collector(settings: OtlpSettings) -> list[Check]:
     try:
         http_post.connect(
             settings.endpoint,
-            timeout=min(settings.timeout, CONNECTION_TIMEOUT),
+            timeout=settings.timeout,
             ca_bundle=settings.ca_bundle,
             setting="metrics.otlp.endpoint",
         )

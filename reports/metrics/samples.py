@@ -23,7 +23,7 @@ _LAST_RUN: Final = """
 SELECT run_id, epoch(started_at) AS started, epoch(finished_at) AS finished FROM runs
 WHERE status IN ('complete', 'partial') ORDER BY run_id DESC LIMIT 1
 """
-_COVERAGE: Final = "SELECT complete, partial, failed, coverage_percent FROM run_coverage WHERE run_id = $run"
+_COVERAGE: Final = "SELECT complete, partial, failed FROM run_coverage WHERE run_id = $run"
 _FINDINGS: Final = "SELECT severity, count(*) AS n FROM findings WHERE status = 'fail' GROUP BY severity"
 _EVALUATED: Final = "SELECT count(*) AS n FROM rule_results"
 _SCOPES: Final = """

@@ -95,11 +95,11 @@ def send(
         client = _client(mail, aws, mail.timeout)
         batch.run(deliver, claim)
     except exceptions.NoCredentialsError:
-        batch.fail(f"there are no AWS credentials for {service}: configure those of the default chain")
+        batch.fail(_without_credentials(service))
     except DeliveryError as error:
         batch.fail(error.message)
     except (exceptions.BotoCoreError, ValueError) as error:
-        batch.fail(f"{service} cannot be called ({clean(str(error))}): check mail.ses and the settings in `aws`")
+        batch.fail(_not_callable(service, error))
     if batch.none_accepted:
         first = batch.outcomes[0]
         batch.fail(
@@ -128,9 +128,7 @@ class Reader:
         try:
             self._client = _client(mail, aws, timeout, _READ_ATTEMPTS)
         except (exceptions.BotoCoreError, ValueError) as error:
-            raise DeliveryError(
-                f"{self.service} cannot be called ({clean(str(error))}): check mail.ses and the settings in `aws`"
-            ) from error
+            raise DeliveryError(_not_callable(self.service, error)) from error
 
     def read(self, action: Literal["ses:GetAccount", "ses:GetEmailIdentity"], **request: str) -> dict[str, Any]:
         """Return the answer of the operation that the action allows. Raises ReadError or DeliveryError."""
@@ -149,9 +147,7 @@ class Reader:
             missing = code == "NotFoundException"
             raise ReadError(action, reason, denied=code in _DENIED, not_found=missing) from error
         except exceptions.NoCredentialsError as error:
-            raise DeliveryError(
-                f"there are no AWS credentials for {self.service}: configure those of the default chain"
-            ) from error
+            raise DeliveryError(_without_credentials(self.service)) from error
         except _NOT_SENT as error:
             raise DeliveryError(
                 f"{self.service} cannot be reached ({clean(str(error))}): check mail.ses.region, firewalls and "
@@ -228,3 +224,11 @@ def _region(settings: MailSettings, aws: AwsSettings) -> str:
 def _service(settings: MailSettings, aws: AwsSettings) -> str:
     """The service, as the subject of a sentence."""
     return f"Amazon SES in {_region(settings, aws)}"
+
+
+def _without_credentials(service: str) -> str:
+    return f"there are no AWS credentials for {service}: configure those of the default chain"
+
+
+def _not_callable(service: str, error: Exception) -> str:
+    return f"{service} cannot be called ({clean(str(error))}): check mail.ses and the settings in `aws`"

@@ -21,9 +21,6 @@ from reports.notify.result import Outcome
 RETRY_DELAYS: Final = (1.0, 5.0, 25.0)
 """Seconds before each retry. A receiver recognizes a repeated event by its ID, so a retry is always safe."""
 
-CONNECTION_TIMEOUT: Final = 5.0
-"""Seconds that a connection without a request may take, unless the settings allow less."""
-
 _REPEATED_STATUSES: Final = frozenset({408, 425, 429})
 _ANSWER_BYTES: Final = 200
 
@@ -123,9 +120,8 @@ def connection_error(settings: WebhookSettings) -> str:
 
     Returns the cause of a failure and its fix; empty text if the receiver can be reached.
     """
-    timeout = min(settings.timeout, CONNECTION_TIMEOUT)
     try:
-        http_post.connect(settings.url, timeout=timeout, ca_bundle=settings.ca_bundle, setting="its url")
+        http_post.connect(settings.url, timeout=settings.timeout, ca_bundle=settings.ca_bundle, setting="its url")
     except http_post.NoAnswerError as error:
         return f"{server_name(settings)} {error}"
     return ""

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 import threading
@@ -20,6 +19,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from benchmarks.browser import browser
 from models.settings import MailSettings, Settings
 from reports.html.publication import publish
 from reports.html.registry import REPORTS
@@ -96,7 +96,7 @@ Open = Callable[..., Node]
 @pytest.fixture
 def browse(trap: Trap, tmp_path: Path) -> Open:
     """Open a file in Chromium; the page as it is after its script ran."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    chromium = browser()
     assert chromium, "these tests need chromium; KMSLEDGER_NO_BROWSER=1 runs the others"
 
     def browse(path: Path, fragment: str = "", *flags: str) -> Node:

@@ -14,7 +14,7 @@ import pytest
 from models.diagnosis import Check, Status
 from models.settings import Settings
 from models.settings.delivery import ChatSettings, WebhookSettings
-from reports.notify import webhook
+from reports import http_post
 from reports.notify.check import check_channels
 from tests.crawler.aws.test_transport_curl import Proxy
 from tests.reports.notify.conftest import Authority, free_port
@@ -102,7 +102,7 @@ def test_a_webhook_that_cannot_be_reached(url: str, message: str, fix: str) -> N
 
 def test_a_webhook_that_does_not_answer_ends_the_check(monkeypatch: pytest.MonkeyPatch) -> None:
     """The check waits some seconds at most, whatever the time-out of events is."""
-    monkeypatch.setattr(webhook, "CONNECTION_TIMEOUT", 0.3)
+    monkeypatch.setattr(http_post, "CONNECTION_TIMEOUT", 0.3)
     start = time.monotonic()
     with silent_server() as url:
         (check,) = checked(settings_for(url, timeout=600))
