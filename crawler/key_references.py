@@ -98,7 +98,7 @@ class Known:
 
 
 def resolve(reference: Mapping[str, Any] | RowMapping, known: Known) -> tuple[str | None, KeyClass, str | None]:
-    """Return key ARN, class and reason of a row of :func:`_references`.
+    """Return key ARN, class and reason of a row of :func:`open_references`.
 
     A key is dangling only if a complete listing does not show it.
     """
@@ -145,7 +145,7 @@ def resolve_references(engine: Engine, run_id: int) -> None:
     """
     with engine.connect() as read_connection:
         known = Known(_outcomes(read_connection, run_id), _listing_gaps(read_connection))
-        references = _references(read_connection)
+        references = open_references(read_connection)
         for chunk in references.partitions(CHUNK_SIZE):
             batch = Batch()
             resolutions = [(row, resolve(row, known)) for row in chunk]
@@ -191,12 +191,14 @@ def _exists_elsewhere(reference: RowMapping, account: str, region: str) -> tuple
     )
 
 
-def _references(connection: Connection) -> MappingResult:
+def open_references(connection: Connection) -> MappingResult:
     """Return the open references, each with the alias and the key that it names as far as the ledger has them."""
     reference, alias, key, metadata = (model.table() for model in (KeyReference, Alias, Key, KeyMetadata))
     aws_alias = alias.alias("aws_alias")
     managed = exists(
         select(literal(1)).where(
+            # Without metadata: the search reads all aliases of the account-region.
+            metadata.c.manager.is_(None),
             # An alias is in the account-region of its key; this matches the index.
             aws_alias.c.account_id == key.c.account_id,
             aws_alias.c.region == key.c.region,

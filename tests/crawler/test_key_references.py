@@ -5,13 +5,22 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crawler.key_references import SENTINELS, Known, Reference, default_reference, parse_reference, resolve
+from crawler.key_references import (
+    SENTINELS,
+    Known,
+    Reference,
+    default_reference,
+    open_references,
+    parse_reference,
+    resolve,
+)
 from crawler.spec import Scope
 from models.store.scd2_merge import Batch
 from models.tables.keys import Alias, Key, KeyMetadata
@@ -391,3 +400,24 @@ def test_a_run_without_changes_writes_nothing(ledger: Ledger) -> None:
         run.save(ledger)
     assert {row["valid_from"] for row in ledger.rows(ResourceKey)} == {1}
     assert len(ledger.rows(ResourceKey)) == 100
+
+
+def test_the_cost_of_a_reference_is_independent_of_the_other_aliases(tmp_path: Path) -> None:
+    """An account-region of ten times the keys and aliases costs ten times as much, not a hundred times."""
+    instructions = {}
+    for keys in (100, 1000):
+        ledger = Ledger(tmp_path / f"{keys}.db")
+        run = RunBuilder()
+        for number in range(keys):
+            key_id = str(uuid.UUID(int=number))
+            run.key(key_id).alias(f"alias/{number}", key_id).secret(key_id, resource=f"{SECRET}-{number}")
+        run.save(ledger)
+        ticks: list[None] = []
+        with ledger.engine.connect() as connection:
+            driver: Any = connection.connection.dbapi_connection
+            driver.set_progress_handler(lambda ticks=ticks: ticks.append(None), 100)
+            assert len(open_references(connection).all()) == keys
+            driver.set_progress_handler(None, 0)
+        instructions[keys] = len(ticks)
+        ledger.close()
+    assert 0 < instructions[1000] < 15 * instructions[100]
