@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import botocore.session
 import orjson
@@ -16,14 +16,17 @@ from botocore.model import ListShape, MapShape, OperationModel, Shape, StringSha
 from botocore.validate import ParamValidator
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
 
 from models.errors import UserError
 from reports.exports.asff import BATCH, Hub, asff, write
 from reports.exports.common import RunInfo
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import SHOP
+from tests.reports.exports.json_schema import draft_2020_12
 from tests.reports.exports.strategies import RUN_INFO, findings, lines
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
 
 
 def _text(most: int, pattern: str = r"\S") -> dict[str, Any]:
@@ -32,43 +35,46 @@ def _text(most: int, pattern: str = r"\S") -> dict[str, Any]:
 
 _TIME = _text(64, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
 # The API model states types and enumerations; these limits are only in the API reference (AwsSecurityFinding).
-LIMITS = Draft202012Validator(
-    {
-        "type": "object",
-        "properties": {
-            "SchemaVersion": {"const": "2018-10-08"},
-            "Id": _text(512),
-            "ProductArn": _text(2048, r"^arn:aws[a-z-]*:securityhub:[a-z0-9-]+:\d{12}:product/\d{12}/default$"),
-            "GeneratorId": _text(512),
-            "AwsAccountId": _text(12, r"^\d{12}$"),
-            "Region": _text(16),
-            "Types": {"type": "array", "maxItems": 50, "items": _text(256, r"^[^/]+/[^/]+$")},
-            "CreatedAt": _TIME,
-            "UpdatedAt": _TIME,
-            "FirstObservedAt": _TIME,
-            "LastObservedAt": _TIME,
-            "Title": _text(256),
-            "Description": _text(1024),
-            "Remediation": {"properties": {"Recommendation": {"properties": {"Text": _text(512)}}}},
-            "ProductFields": {
-                "maxProperties": 50,
-                "propertyNames": {"maxLength": 128},
-                "additionalProperties": _text(2048),
-            },
-            "Resources": {
-                "minItems": 1,
-                "maxItems": 32,
-                "items": {"properties": {"Id": _text(512), "Type": _text(256), "Region": _text(16)}},
-            },
-            "Compliance": {
-                "properties": {
-                    "RelatedRequirements": {"minItems": 1, "maxItems": 32, "items": _text(64)},
-                    "StatusReasons": {"items": {"properties": {"Description": _text(2048)}}},
-                }
-            },
+LIMITS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "SchemaVersion": {"const": "2018-10-08"},
+        "Id": _text(512),
+        "ProductArn": _text(2048, r"^arn:aws[a-z-]*:securityhub:[a-z0-9-]+:\d{12}:product/\d{12}/default$"),
+        "GeneratorId": _text(512),
+        "AwsAccountId": _text(12, r"^\d{12}$"),
+        "Region": _text(16),
+        "Types": {"type": "array", "maxItems": 50, "items": _text(256, r"^[^/]+/[^/]+$")},
+        "CreatedAt": _TIME,
+        "UpdatedAt": _TIME,
+        "FirstObservedAt": _TIME,
+        "LastObservedAt": _TIME,
+        "Title": _text(256),
+        "Description": _text(1024),
+        "Remediation": {"properties": {"Recommendation": {"properties": {"Text": _text(512)}}}},
+        "ProductFields": {
+            "maxProperties": 50,
+            "propertyNames": {"maxLength": 128},
+            "additionalProperties": _text(2048),
         },
-    }
-)
+        "Resources": {
+            "minItems": 1,
+            "maxItems": 32,
+            "items": {"properties": {"Id": _text(512), "Type": _text(256), "Region": _text(16)}},
+        },
+        "Compliance": {
+            "properties": {
+                "RelatedRequirements": {"minItems": 1, "maxItems": 32, "items": _text(64)},
+                "StatusReasons": {"items": {"properties": {"Description": _text(2048)}}},
+            }
+        },
+    },
+}
+
+
+@cache
+def limits() -> Validator:
+    return draft_2020_12(LIMITS)
 
 
 @cache
@@ -102,7 +108,7 @@ def check(line: str) -> list[dict[str, Any]]:
     assert not list(wrong(request, shape))
     imported: list[dict[str, Any]] = request["Findings"]
     for one in imported:
-        LIMITS.validate(one)
+        limits().validate(one)
         assert len(orjson.dumps(one)) < 240_000
     assert len({(one["ProductArn"], one["AwsAccountId"]) for one in imported}) == 1
     assert len(imported) <= BATCH

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import io
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
-from jsonschema import Draft202012Validator
 from ocsf_json_schema import OcsfJsonSchemaEmbedded, get_ocsf_schema
 
 from reports.exports.common import RunInfo
 from reports.exports.ocsf import VERSION, event, write
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE, IRELAND, SHOP
+from tests.reports.exports.json_schema import draft_2020_12
 from tests.reports.exports.strategies import RUN_INFO, findings, lines
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
 
 
 @cache
-def schema() -> Draft202012Validator:
+def schema() -> Validator:
     published = OcsfJsonSchemaEmbedded(get_ocsf_schema(version=VERSION))
-    return Draft202012Validator(published.get_class_schema("compliance_finding", profiles=["cloud"]))
+    return draft_2020_12(published.get_class_schema("compliance_finding", profiles=["cloud"]))
 
 
 def test_every_finding_is_a_valid_event(everything: list[FindingRecord], run_info: RunInfo) -> None:

