@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import hcl2
 import pytest
 import yaml
 
@@ -33,17 +32,24 @@ def _without_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(tmp_path)
 
 
+def parsed_hcl(text: str) -> dict[str, Any]:
+    """Parse HCL; the parser takes a while to import."""
+    import hcl2
+
+    parsed: dict[str, Any] = hcl2.loads(text)
+    return parsed
+
+
 def module(*arguments: str) -> dict[str, Any]:
     """Parse a printed module."""
-    parsed: dict[str, Any] = hcl2.loads(printed("--format", "terraform", *arguments))
-    return parsed
+    return parsed_hcl(printed("--format", "terraform", *arguments))
 
 
 def value_of(expression: str) -> Any:
     """Return the value of a jsonencode expression without references."""
     body = re.fullmatch(r"\$?\{?jsonencode\((.*)\)\}?", expression, re.DOTALL)
     assert body, expression
-    return _value(hcl2.loads(f"value = {body[1]}\n")["value"])
+    return _value(parsed_hcl(f"value = {body[1]}\n")["value"])
 
 
 def _value(value: Any) -> Any:

@@ -10,11 +10,11 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from cfnlint.api import ManualArgs, lint
 from click.testing import CliRunner
 
 from crawler.cli import permissions
 from crawler.permission_templates import split_role_name
+from tests.cloudformation_lint import cloudformation_lint
 
 PARTS = ("all", "member", "management", "reader")
 HUB = "arn:aws:iam::111122223333:role/Crawler"
@@ -58,7 +58,7 @@ def config(directory: Path, settings: str) -> tuple[str, str]:
 
 def problems(template: str) -> list[str]:
     """Return what the linter reports; IAM actions that AWS does not have are among it."""
-    return [str(match) for match in lint(template, config=ManualArgs(regions=["us-east-1", "eu-west-1"]))]
+    return [str(match) for match in cloudformation_lint(template)]
 
 
 @pytest.mark.deep  # the linter loads the schemas of all regions
@@ -76,7 +76,9 @@ def test_every_template_passes_the_linter(part: str, settings: str, tmp_path: Pa
 def test_the_linter_knows_the_actions_of_aws() -> None:
     """A misspelled action would be noticed: the linter compares actions with those of AWS."""
     text = printed("--format", "cloudformation", "--role", "member")
-    assert "W3037" in "".join(problem.rule.id for problem in lint(text.replace("kms:ListKeys", "kms:ListKeyz")))
+    assert "W3037" in "".join(
+        problem.rule.id for problem in cloudformation_lint(text.replace("kms:ListKeys", "kms:ListKeyz"))
+    )
 
 
 def test_the_templates_have_the_printed_policies() -> None:
