@@ -166,11 +166,10 @@ class AccessCheck:
 
     def _caller(self, role: RoleRow) -> Caller:
         if role.arn not in self._of_role:
-            identity, boundary = identity_policy(role.texts(boundary=False), role.arn), role.texts(boundary=True)
-            boundary_policy = identity_policy(boundary, role.arn) if boundary else None
+            identity = identity_policy(role.policies, role.arn)
+            boundary = identity_policy(role.boundary, role.arn) if role.boundary else None
             unknown = "" if identity is not None else f"a policy of role {role.name} could not be read"
-            caller = Caller(role.arn, role.account_id, True, identity, boundary_policy, role.tags, unknown)
-            self._of_role[role.arn] = caller
+            self._of_role[role.arn] = Caller(role.arn, role.account_id, True, identity, boundary, role.tags, unknown)
         return self._of_role[role.arn]
 
     def _key_facts(self, key: KeyRow, policy: Policy) -> KeyFacts:

@@ -44,7 +44,7 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class RoleRow:
-    """A role of the ledger with its policies: `source` (inline, attached, boundary), `name` and `text` (None if unknown)."""
+    """A role of the ledger with the texts of its policies; None means unknown."""
 
     arn: str
     account_id: str
@@ -52,11 +52,12 @@ class RoleRow:
     name: str
     tags: dict[str, str]
     trust: str | None
-    policies: list[dict[str, str | None]]
-
-    def texts(self, *, boundary: bool) -> list[str | None]:
-        """The texts of its identity policies, or of its permissions boundary."""
-        return [policy["text"] for policy in self.policies if (policy["source"] == "boundary") is boundary]
+    policies: list[str | None]
+    """Its identity policies."""
+    boundary: list[str | None]
+    """Its permissions boundary, if it has one."""
+    unread: list[str]
+    """The names of the identity policies that are unknown."""
 
 
 class Facts(QueryFiles):

@@ -105,9 +105,8 @@ class Roles:
                 yield self._finding("role_tag", reason, role, fix=fix)
 
     def _policies(self, role: RoleRow, spec: Role, key_arns: Sequence[str]) -> Iterator[Check]:
-        if None in role.texts(boundary=False):
-            unread = [row["name"] or "" for row in role.policies if row["source"] != "boundary" and row["text"] is None]
-            reason = f"Policy {join_list(unread)} of role {role.name} could not be read."
+        if role.unread:
+            reason = f"Policy {join_list(role.unread)} of role {role.name} could not be read."
             yield self._unknown("role_policy_unknown", reason, role)
             return
         granted, resources = 0, dict[str, None]()
@@ -233,7 +232,7 @@ def keys_named_by(roles: Sequence[RoleRow]) -> list[str]:
 
 
 def _statements(role: RoleRow) -> Iterator[Statement]:
-    for text in role.texts(boundary=False):
+    for text in role.policies:
         yield from (row for row in (parse(text).statements if text is not None else ()) if row.readable)
 
 
