@@ -54,7 +54,7 @@ class Caller:
     is_role: bool = False
     identity: Policy | None = None
     boundary: Policy | None = None
-    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    tags: Mapping[str, str] = field(default_factory=dict)
     unknown: str = ""
     """Why the role's policies are unknown."""
 

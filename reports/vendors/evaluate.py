@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 import orjson
@@ -18,7 +18,6 @@ from reports.vendors.queries import Facts, KeyRow, RoleRow
 from reports.vendors.result import Check, CheckResult, check_of, date_text, join_list
 from reports.vendors.role_check import Roles, keys_named_by
 
-TABLE: Final = "vendor_check"
 _STALE_SHARE_DAYS = 30
 """A key that the settings do not name is ignored if sharing stopped longer ago than this."""
 
@@ -30,15 +29,11 @@ class VendorChecks(Extension):
     settings: Settings
 
     def create(self, duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
-        """Evaluate the profiles as of a run. Raises VendorProfileError."""
-        fill(duck, TABLE, ({"run_id": run_id, **check.row()} for check in evaluate(duck, self.settings, run_id)))
-
-
-def evaluate(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: int) -> Iterator[Check]:
-    """Yield the checks of every assigned profile as of a run, which must be the run of the connection's views."""
-    facts = Facts(connection, run_id)
-    for assignment in load_assignments(settings):
-        yield from evaluate_assignment(assignment, facts)
+        """Evaluate the profiles as of a run, which must be that of the connection's views. Raises VendorProfileError."""
+        facts = Facts(duck, run_id)
+        assignments = load_assignments(self.settings)
+        checks = (check for assignment in assignments for check in evaluate_assignment(assignment, facts))
+        fill(duck, "vendor_check", ({"run_id": run_id, **check.row()} for check in checks))
 
 
 def evaluate_assignment(assignment: ProfileAssignment, facts: Facts) -> Iterator[Check]:
