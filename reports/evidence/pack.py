@@ -26,11 +26,11 @@ from reports.mart.connection import quoted
 from reports.mart.errors import QueryError
 from reports.mart.query import explained, run
 from reports.mart.result_writers import write_csv
+from reports.rules.findings import STATUSES
 from reports.rules.framework_loader import Control, Framework, UnknownFrameworkError, load_frameworks
 from reports.rules.loader import Rule
 from reports.rules.runner import WAIVED_COLUMNS, results_query, waived_population
 
-STATUSES: Final = ("fail", "unknown", "waived", "pass", "not_applicable")
 _PARAMETER: Final = re.compile(rb"\$([a-z][a-z0-9_]*)")
 _RUN: Final = """
 SELECT run_id, strftime(started_at, '%Y-%m-%dT%H:%M:%SZ') AS started_at,

@@ -265,7 +265,7 @@ def _in_force(settings: Settings, rule_id: str) -> Rule:
 
 def _select_rules(settings: Settings, targets: Sequence[str]) -> tuple[list[Rule], list[str]]:
     """The rules that the targets name, and the problems of files that hold no valid rule."""
-    from reports.rules.loader import RuleError, parse_rule, rule_files
+    from reports.rules.loader import RuleError, parse_rule, read_text, rule_files
 
     files = {Path(name).stem: (name, text, shipped) for name, text, shipped in rule_files(settings.rules.directories)}
     selected: list[tuple[str, str, bool]] = [] if targets else list(files.values())
@@ -274,12 +274,12 @@ def _select_rules(settings: Settings, targets: Sequence[str]) -> tuple[list[Rule
         if target in files:
             selected.append(files[target])
         elif path.is_dir():
-            in_directory = [(str(file), _text(file), False) for file in sorted(path.glob("*.sql"))]
+            in_directory = [(str(file), read_text(file), False) for file in sorted(path.glob("*.sql"))]
             if not in_directory:
                 raise click.UsageError(f"{target} has no rule file (*.sql)")
             selected += in_directory
         elif path.suffix == ".sql" and path.is_file():
-            selected.append((str(path), _text(path), False))
+            selected.append((str(path), read_text(path), False))
         else:
             raise click.UsageError(f"{target} is not a rule, a rule file (*.sql) or a directory")
     chosen: dict[str, Rule] = {}
@@ -298,15 +298,6 @@ def _select_rules(settings: Settings, targets: Sequence[str]) -> tuple[list[Rule
     return list(chosen.values()), problems
 
 
-def _text(path: Path) -> str:
-    from reports.rules.loader import RuleError
-
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(f"{path}: the rule cannot be read: {error}") from error
-
-
 def _mapped(settings: Settings, framework: str | None) -> list[Rule]:
     """The rules in force that are mapped to a control with this text in its name; None selects all."""
     from reports.rules.loader import load_rules
@@ -320,15 +311,12 @@ def _mapped(settings: Settings, framework: str | None) -> list[Rule]:
 
 
 def _to_dict(rule: Rule) -> dict[str, Any]:
-    texts = {
-        name: getattr(rule, name)
-        for name in ("title", "severity", "family", "why", "fix", "console", "cli", "terraform")
-    }
     parameters = [
         {"name": name, "value": value, "default": rule.defaults[name], "about": rule.about[name]}
         for name, value in rule.parameters.items()
     ]
-    return {"id": rule.rule_id, **texts, "parameters": parameters, "frameworks": rule.controls, "source": rule.source}
+    more = {"parameters": parameters, "frameworks": rule.controls, "source": rule.source}
+    return {"id": rule.rule_id, **rule.texts(), **more}
 
 
 def _json(content: dict[str, Any]) -> None:

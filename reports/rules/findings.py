@@ -77,6 +77,13 @@ WHERE {where}
 ORDER BY {order}list_position($severities, f.severity), f.rule_id, list_position($ranks, f.status), f.account_id, f.region,
   f.resource_arn
 """
+_CONDITIONS = {
+    "rules": "list_contains($rules, f.rule_id)",
+    "families": "list_contains($families, f.family)",
+    "owners": "list_contains($owners, f.owner)",
+    "accounts": "(list_contains($accounts, f.account_id) OR list_contains($accounts, f.account_name))",
+}
+"""The conditions of the filters that list alternatives."""
 _RULE_FIELDS = ("why", "fix", "console", "cli", "terraform", "frameworks")
 
 
@@ -134,14 +141,10 @@ def read_findings(
     conditions, values = ["list_contains($statuses, f.status)"], {"statuses": list(criteria.statuses)}
     if criteria.resolved:
         conditions[0] = f"({conditions[0]} OR f.resolved_at IS NOT NULL)"
-    lists = (("rules", "f.rule_id"), ("families", "f.family"), ("owners", "f.owner"))
-    for name, column in lists:
-        if getattr(criteria, name):
-            conditions.append(f"list_contains(${name}, {column})")
-            values[name] = list(getattr(criteria, name))
-    if criteria.accounts:
-        conditions.append("(list_contains($accounts, f.account_id) OR list_contains($accounts, f.account_name))")
-        values["accounts"] = list(criteria.accounts)
+    for name, condition in _CONDITIONS.items():
+        if alternatives := list(getattr(criteria, name)):
+            conditions.append(condition)
+            values[name] = alternatives
     if criteria.severity is not None:
         conditions.append("list_contains($severities_in_scope, f.severity)")
         values["severities_in_scope"] = list(SEVERITIES[: SEVERITIES.index(criteria.severity) + 1])

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from models.cli_options import AS_OF, CONFIG, FAIL_ON, LIMIT, MART, configured_mart, finding_filters, format_option
 from reports.rules.findings import STATUSES
-
-if TYPE_CHECKING:
-    from reports.rules.findings import FindingRecord
 
 _TABLE_COLUMNS = (
     "severity", "status", "rule_id", "resource_name", "account_name", "region", "owner", "first_failed", "reason"
@@ -68,12 +65,8 @@ def findings(
             click.echo(note, err=True)
         check_names(connection, criteria)
         columns = _TABLE_COLUMNS if output_format == "table" else tuple(field.name for field in fields(FindingRecord))
-        rows = (_row(record, columns) for record in read_findings(connection, criteria))
+        rows = ([getattr(record, column) for column in columns] for record in read_findings(connection, criteria))
         writer_of(output_format, limit)(sys.stdout, columns, rows)
         failed = fail_on is not None and failing(connection, fail_on) > 0
     if failed:
         context.exit(1)
-
-
-def _row(record: FindingRecord, columns: tuple[str, ...]) -> list[Any]:
-    return [getattr(record, column) for column in columns]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
@@ -98,6 +98,11 @@ class Rule:
         """The controls that the rule maps to, from its header and from frameworks/*.yaml."""
         return [*self.frameworks, *controls_by_rule().get(self.rule_id, ())]
 
+    def texts(self) -> dict[str, str | None]:
+        """The texts of the header by key, without the ID."""
+        keys = ("title", "severity", "family", "why", "fix", "console", "cli", "terraform")
+        return {key: getattr(self, key) for key in keys}
+
 
 def load_rules(settings: Settings) -> list[Rule]:
     """The rules in force: shipped and from the settings' directories, except disabled ones, with the settings' parameters.
@@ -142,8 +147,15 @@ def load_rules(settings: Settings) -> list[Rule]:
 
 def rule_files(directories: Iterable[Path] = ()) -> list[tuple[str, str, bool]]:
     """Every rule file, unparsed: its name (a path for a user's rule), its text, and whether it is shipped."""
-    shipped = [(name, text, True) for name, text in _shipped()]
-    return shipped + [(name, text, False) for name, text in _own(directories)]
+    shipped = resources.files("reports.rules").joinpath("shipped")
+    files = [(file.name, read_text(file), True) for file in _sql_files(shipped)]
+    for directory in directories:
+        if not directory.is_dir():
+            raise RuleError(
+                f"rules.directories names {directory}, which is not a directory: create it, or correct the setting"
+            )
+        files += ((str(file), read_text(file), False) for file in _sql_files(directory))
+    return files
 
 
 def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
@@ -151,15 +163,8 @@ def rule_rows(rules: Iterable[Rule]) -> list[dict[str, Any]]:
     return [
         {
             "rule_id": rule.rule_id,
-            "title": rule.title,
-            "severity": rule.severity,
-            "family": rule.family,
+            **rule.texts(),
             "frameworks": rule.controls,
-            "why": rule.why,
-            "fix": rule.fix,
-            "console": rule.console,
-            "cli": rule.cli,
-            "terraform": rule.terraform,
             "parameters": orjson.dumps(rule.parameters).decode(),
         }
         for rule in rules
@@ -182,6 +187,7 @@ def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
     if not complete:
         _check_own_query(source, query)
     declared = {name: value if isinstance(value, dict) else {"default": value} for name, value in parameters.items()}
+    defaults = {name: declaration["default"] for name, declaration in declared.items()}
     return Rule(
         rule_id=header["id"],
         title=header["title"],
@@ -193,8 +199,8 @@ def parse_rule(source: str, text: str, *, complete: bool = False) -> Rule:
         console=header.get("console") or None,
         cli=header.get("cli") or None,
         terraform=header.get("terraform") or None,
-        parameters={name: declaration["default"] for name, declaration in declared.items()},
-        defaults={name: declaration["default"] for name, declaration in declared.items()},
+        parameters=defaults,
+        defaults=defaults,
         about={name: declaration.get("about", "") for name, declaration in declared.items()},
         query=query,
         source=source,
@@ -211,9 +217,7 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
         raise RuleError(f"{source}:1: expected a header of comment lines with {', '.join(_TEXTS)}")
     lines_by_key = values.lines
     known = tuple(key for key in _KEYS if not (complete and key == "frameworks"))
-    for key, line in lines_by_key.items():
-        if key not in known:
-            raise RuleError(f"{source}:{line}: {key!r} is not a key of the header: choose from {', '.join(known)}")
+    check_keys(source, values, known, "the header")
     for key in (*_TEXTS, *_MORE_TEXTS):
         if values.get(key) is not None and not isinstance(values[key], str):
             raise RuleError(f"{source}:{lines_by_key[key]}: the header needs a text for {key!r}")
@@ -234,6 +238,13 @@ def _header(source: str, lines: list[str], *, complete: bool) -> dict[str, Any]:
             raise RuleError(f"{source}:{lines_by_key[key]}: expected {expected} for {key!r}")
     _check_parameters(source, lines_by_key.get("parameters", 1), values.get("parameters"), complete=complete)
     return values
+
+
+def check_keys(source: str, value: Lined, known: Sequence[str], what: str) -> None:
+    """Raise RuleError if a mapping has an unknown key."""
+    for key, line in value.lines.items():
+        if key not in known:
+            raise RuleError(f"{source}:{line}: {key!r} is not a key of {what}: choose from {', '.join(known)}")
 
 
 def _is_list(value: Any) -> bool:
@@ -297,24 +308,12 @@ def _warn(message: str) -> None:
     log.warning("%s", message)
 
 
-def _shipped() -> list[tuple[str, str]]:
-    folder = resources.files("reports.rules").joinpath("shipped")
-    return [(file.name, file.read_text(encoding="utf-8")) for file in _sql_files(folder)]
-
-
-def _own(directories: Iterable[Path]) -> list[tuple[str, str]]:
-    files = []
-    for directory in directories:
-        if not directory.is_dir():
-            raise RuleError(
-                f"rules.directories names {directory}, which is not a directory: create it, or correct the setting"
-            )
-        for file in _sql_files(directory):
-            try:
-                files.append((str(file), file.read_text(encoding="utf-8")))
-            except (OSError, UnicodeDecodeError) as error:
-                raise RuleError(f"{file}: the rule cannot be read: {error}") from error
-    return files
+def read_text(file: Traversable | Path, what: str = "rule") -> str:
+    """The text of a file. Raises RuleError."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RuleError(f"{file}: the {what} cannot be read: {error}") from error
 
 
 def _sql_files(folder: Traversable | Path) -> list[Any]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import duckdb
 
@@ -78,11 +78,11 @@ SELECT rule_id, resource_arn FROM memory.main.result WHERE listed GROUP BY ALL H
 """
 
 
-class RunRules(Protocol):
-    """Runs rules and adds their results to ``memory.main.result`` of the connection."""
+RunRules = Callable[[duckdb.DuckDBPyConnection, int, Sequence[Rule]], None]
+"""Runs rules as of a run and adds their results to ``memory.main.result`` of the connection.
 
-    def __call__(self, duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rule], /) -> None:
-        """Raises RuleError, or OverLimitError, which name the rule's file."""
+Raises RuleError, or OverLimitError, which name the rule's file.
+"""
 
 
 def run_in_threads(duck: duckdb.DuckDBPyConnection, run_id: int, rules: Sequence[Rule]) -> None:

@@ -92,17 +92,10 @@ def prepare(duck: duckdb.DuckDBPyConnection, settings: Settings, rules: Iterable
     """Fill ``internal.waiver`` and ``internal.owner`` from the settings. Raises SettingsError."""
     waivers = (
         {
+            **entry.waiver.model_dump(mode="json", exclude={"id", "rule", "account"}),
             "waiver": entry.waiver.name,
             "rule_id": entry.waiver.rule,
-            "resource": entry.waiver.resource,
             "account_id": entry.waiver.account,
-            "tag": entry.waiver.tag,
-            "description": entry.waiver.description,
-            "reason": entry.waiver.reason,
-            "ticket": entry.waiver.ticket,
-            "owner": entry.waiver.owner,
-            "expires": entry.waiver.expires.isoformat(),
-            "include_unknown": entry.waiver.include_unknown,
             "source": f"{entry.file}:{entry.line}",
         }
         for entry in load_waivers(settings, rules)

@@ -6,16 +6,18 @@ Equal policies on equivalent keys are evaluated once.
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import partial
+from itertools import chain
 
 from reports.access.engine.analysis_key import cache_key
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.kms_actions import ALL, BY_POLICY_MASK, CROSS_ACCOUNT_MASK, matching, names, supported
-from reports.access.engine.model import Access, Decision, Effect, KeyFacts
+from reports.access.engine.model import Access, Decision, Effect, KeyFacts, Organization
 from reports.access.engine.policy_analysis import analyse_policy
-from reports.access.engine.policy_parser import Named, Policy, Statement, parse
+from reports.access.engine.policy_parser import Named, Policy, parse
 from reports.access.engine.principals import classify
 from reports.vendors.assignments import ProfileAssignment
 from reports.vendors.profile import Need
@@ -40,7 +42,7 @@ class Outcome(StrEnum):
     UNKNOWN = "unknown"
 
 
-_WORST_FIRST = (Outcome.DENIED, Outcome.NOT_ALLOWED, Outcome.UNKNOWN, Outcome.CONDITIONAL)
+_WORST_FIRST = (Outcome.DENIED, Outcome.NOT_ALLOWED, Outcome.UNKNOWN, Outcome.CONDITIONAL, Outcome.MET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class Caller:
     is_role: bool = False
     identity: Policy | None = None
     boundary: Policy | None = None
-    tags: Mapping[str, str] = field(default_factory=dict, hash=False)
+    tags: Mapping[str, str] = field(default_factory=dict)
     unknown: str = ""
     """Why the role's policies are unknown."""
 
@@ -75,49 +77,56 @@ class Evaluation:
 EvaluatedNeed = tuple[Need, Caller, Evaluation]
 
 
-@dataclass(slots=True)
 class AccessCheck:
     """Evaluates the needs of one profile assignment."""
 
-    assignment: ProfileAssignment
-    facts: Facts
-    roles: Roles
-    _cache: dict[Hashable, Evaluation] = field(default_factory=dict)
-    _identities: dict[str, tuple[Policy | None, Policy | None]] = field(default_factory=dict)
-    _external: dict[Hashable, tuple[str, ...]] = field(default_factory=dict)
+    def __init__(self, assignment: ProfileAssignment, facts: Facts, roles: Roles) -> None:
+        self.assignment = assignment
+        self.facts = facts
+        self.roles = roles
+        self._cache: dict[Hashable, Evaluation] = {}
+        self._of_role: dict[str, Caller] = {}
+        self._external: dict[Hashable, tuple[str, ...]] = {}
 
     def evaluate(self, key: KeyRow, policy_hash: str) -> list[EvaluatedNeed]:
-        """The needs under the key's current policy or an earlier one; of a need's callers the last, unless one meets it."""
-        policy = self.facts.policy(policy_hash)
+        """The needs under the key's current policy or an earlier one; of a need's callers the first, unless another meets it."""
+        # The callers come first: they load the policies that decide which of the key's tags matter.
         callers = [self._callers(need, key) for need in self.assignment.profile.needs]
-        request = _Request(self, key, policy)
+        request = self._request(key, policy_hash)
         evaluated = []
         for position, need in enumerate(self.assignment.profile.needs):
-            best: EvaluatedNeed | None = None
-            for caller in callers[position]:
-                cached = (position, policy_hash, request.equivalence_key(caller))
-                if cached not in self._cache:
-                    self._cache[cached] = request.evaluate(need, caller)
-                if best is None or self._cache[cached].outcome is Outcome.MET:
-                    best = need, caller, self._cache[cached]
-            evaluated += [best] if best is not None else []
+            results = [
+                (need, caller, self._cached(request, (position, policy_hash), caller, partial(request.evaluate, need)))
+                for caller in callers[position]
+            ]
+            evaluated.append((with_outcome(results, Outcome.MET) or results[:1])[-1])
         return evaluated
 
     def excess(self, key: KeyRow, policy_hash: str, needs: Sequence[Need], caller: Caller) -> Evaluation:
         """The access of one caller beyond its needs; MET if there is none."""
-        request = _Request(self, key, self.facts.policy(policy_hash))
-        cached = ("excess", policy_hash, request.equivalence_key(caller))
+        request = self._request(key, policy_hash)
+        return self._cached(request, ("excess", policy_hash), caller, partial(request.excess, needs))
+
+    def _request(self, key: KeyRow, policy_hash: str) -> _Request:
+        policy = self.facts.policy(policy_hash)
+        return _Request(policy, self._key_facts(key, policy), self.facts.organization)
+
+    def _cached(
+        self, request: _Request, name: Hashable, caller: Caller, evaluate: Callable[[Caller], Evaluation]
+    ) -> Evaluation:
+        """The evaluation for a caller: once for all keys with the same result under the same policy."""
+        own = None if caller.identity is None else cache_key(caller.identity, request.key)
+        cached = (name, caller.principal, cache_key(request.policy, request.key), own)
         if cached not in self._cache:
-            self._cache[cached] = request.excess(needs, caller)
+            self._cache[cached] = evaluate(caller)
         return self._cache[cached]
 
     def external_access(self, key: KeyRow, policy_hash: str, vendors: set[str]) -> tuple[str, ...]:
         """Sentences about external parties other than the vendor that the policy or a grant allows."""
-        policy = self.facts.policy(policy_hash)
-        key_facts = self.key_facts(key, policy)
-        cached = (policy_hash, cache_key(policy, key_facts))
+        request = self._request(key, policy_hash)
+        cached = (policy_hash, cache_key(request.policy, request.key))
         if cached not in self._external:
-            verdicts = analyse_policy(policy, key_facts, self.facts.organization).verdicts
+            verdicts = analyse_policy(request.policy, request.key, request.organization).verdicts
             external = (row for row in verdicts if row.access in _EXTERNAL_ACCESS and row.account not in vendors)
             self._external[cached] = tuple(dict.fromkeys(verdict.message for verdict in external))
         known_accounts = {None, *self.facts.organization.accounts, *vendors, key.account_id}
@@ -156,21 +165,18 @@ class AccessCheck:
         ]
 
     def _caller(self, role: RoleRow) -> Caller:
-        if role.arn not in self._identities:
-            boundary = role.texts(boundary=True)
-            self._identities[role.arn] = (
-                identity_policy(role.texts(boundary=False), role.arn),
-                identity_policy(boundary, role.arn) if boundary else None,
-            )
-        identity, boundary_policy = self._identities[role.arn]
-        unknown = "" if identity is not None else f"a policy of role {role.name} could not be read"
-        return Caller(role.arn, role.account_id, True, identity, boundary_policy, role.tags, unknown)
+        if role.arn not in self._of_role:
+            identity = identity_policy(role.policies, role.arn)
+            boundary = identity_policy(role.boundary, role.arn) if role.boundary else None
+            unknown = "" if identity is not None else f"a policy of role {role.name} could not be read"
+            self._of_role[role.arn] = Caller(role.arn, role.account_id, True, identity, boundary, role.tags, unknown)
+        return self._of_role[role.arn]
 
-    def key_facts(self, key: KeyRow, policy: Policy) -> KeyFacts:
+    def _key_facts(self, key: KeyRow, policy: Policy) -> KeyFacts:
         """The key as input of the access engine: only with tags that policies reference, so that keys stay equivalent."""
         tags = key.tags
         if tags is not None:
-            policies = [policy, *(identity for identity, _ in self._identities.values() if identity is not None)]
+            policies = [policy, *(caller.identity for caller in self._of_role.values() if caller.identity is not None)]
             referenced = {
                 name.lower().removeprefix("aws:resourcetag/")
                 for document in policies
@@ -183,54 +189,45 @@ class AccessCheck:
         )
 
 
+@dataclass(frozen=True, slots=True)
 class _Request:
     """Requests on one key under one policy."""
 
-    def __init__(self, check: AccessCheck, key: KeyRow, policy: Policy) -> None:
-        self.policy = policy
-        self.key = check.key_facts(key, policy)
-        self.organization = check.facts.organization
-
-    def equivalence_key(self, caller: Caller) -> Hashable:
-        """A value that is equal for keys with the same results for a caller under the same policy."""
-        own = None if caller.identity is None else cache_key(caller.identity, self.key)
-        return caller.principal, cache_key(self.policy, self.key), own
+    policy: Policy
+    key: KeyFacts
+    organization: Organization
 
     def evaluate(self, need: Need, caller: Caller) -> Evaluation:
         """Whether the caller has the required access: the worst outcome of its operations."""
-        by_outcome: dict[Outcome, list[Evaluation]] = {}
         context = {**need.conditions, **_tags(caller)}
-        for operation in self._operations(matching(need.actions), caller):
-            result = self._operation(operation, caller, context, iam=need.iam)
-            by_outcome.setdefault(result.outcome, []).append(result)
-        for outcome in _WORST_FIRST:
-            if rows := by_outcome.get(outcome):
-                return replace(rows[0], operations=tuple(row.operations[0] for row in rows))
-        met = by_outcome.get(Outcome.MET, [])
-        vias = dict.fromkeys(row.via for row in met if row.via)
-        return Evaluation(Outcome.MET, tuple(row.operations[0] for row in met), ", ".join(vias))
+        results = self._results(matching(need.actions), caller, context, iam=need.iam)
+        worst = min((result.outcome for result in results), key=_WORST_FIRST.index, default=Outcome.MET)
+        results = [result for result in results if result.outcome is worst]
+        merged = _merged(worst, results)
+        return merged if worst is Outcome.MET else replace(merged, via=results[0].via, reason=results[0].reason)
 
     def excess(self, needs: Sequence[Need], caller: Caller) -> Evaluation:
         """The access of the caller that is neither required nor tolerated; MET if there is none."""
         context = _tags(caller)
         wanted = matching(tuple(action for need in needs for action in (*need.actions, *need.also)))
-        results = [self._operation(name, caller, context, iam=True) for name in self._operations(ALL & ~wanted, caller)]
+        results = self._results(ALL & ~wanted, caller, context, iam=True)
         if excess := [result for result in results if result.outcome in {Outcome.MET, Outcome.CONDITIONAL}]:
-            vias = dict.fromkeys(result.via for result in excess)
-            return Evaluation(Outcome.DENIED, tuple(result.operations[0] for result in excess), ", ".join(vias))
+            return _merged(Outcome.DENIED, excess)
         for need in needs:
-            operations = self._operations(matching(need.actions), caller) if need.conditions else ()
-            results = [self._operation(name, caller, context, iam=need.iam) for name in operations]
+            operations = matching(need.actions) if need.conditions else 0
+            results = self._results(operations, caller, context, iam=need.iam)
             if unrestricted := [result for result in results if result.outcome is Outcome.MET]:
                 conditions = ", ".join(f"{name} is {value}" for name, value in need.conditions.items())
-                unrestricted_names = tuple(result.operations[0] for result in unrestricted)
-                return Evaluation(Outcome.CONDITIONAL, unrestricted_names, unrestricted[0].via, conditions)
+                merged = _merged(Outcome.CONDITIONAL, unrestricted)
+                return replace(merged, via=unrestricted[0].via, reason=conditions)
         return Evaluation(Outcome.MET)
 
-    def _operations(self, operations: int, caller: Caller) -> tuple[str, ...]:
-        """The operations that apply to a caller on the key: controlled by key policy and supported by the key."""
+    def _results(self, operations: int, caller: Caller, context: Mapping[str, str], *, iam: bool) -> list[Evaluation]:
+        """The results of the operations that apply to a caller on the key: controlled by key policy and supported by the key."""
         operations &= BY_POLICY_MASK & supported(self.key.key_spec, self.key.key_usage)
-        return names(operations if caller.account == self.key.account else operations & CROSS_ACCOUNT_MASK)
+        if caller.account != self.key.account:
+            operations &= CROSS_ACCOUNT_MASK
+        return [self._operation(operation, caller, context, iam=iam) for operation in names(operations)]
 
     def _allowed(
         self, policy: Policy, caller: Caller, operation: str, context: Mapping[str, str] | None = None
@@ -277,29 +274,34 @@ class _Request:
         return met
 
 
-def identity_policy(texts: Iterable[str | None], role_arn: str) -> Policy | None:
+def with_outcome(needs: Iterable[EvaluatedNeed], *outcomes: Outcome) -> list[EvaluatedNeed]:
+    """The needs with one of these outcomes."""
+    return [evaluated for evaluated in needs if evaluated[2].outcome in outcomes]
+
+
+def _merged(outcome: Outcome, results: Sequence[Evaluation]) -> Evaluation:
+    """The operations of several results, and their statements."""
+    vias = dict.fromkeys(result.via for result in results if result.via)
+    return Evaluation(outcome, tuple(name for result in results for name in result.operations), ", ".join(vias))
+
+
+def identity_policy(texts: Sequence[str | None], role_arn: str) -> Policy | None:
     """The identity policies of a role merged into one policy with that role as principal; None if one is unknown."""
-    statements: list[Statement] = []
-    readable = True
-    for text in texts:
-        if text is None:
-            return None
-        policy = parse(text)
-        readable = readable and policy.readable
-        # The merged policy has version 2012-10-17. Earlier versions lack policy variables, which vendors' policies do not use.
-        statements += (
-            replace(
-                statement,
-                position=len(statements) + offset,
-                principal_kind="Principal",
-                principals=(Named("AWS", role_arn),),
-                resources=tuple(
-                    "*" if _EVERY_KEY.fullmatch(resource) else resource for resource in statement.resources
-                ),
-            )
-            for offset, statement in enumerate(policy.statements)
+    policies = [parse(text) for text in texts if text is not None]
+    if len(policies) < len(texts):
+        return None
+    statements = (
+        replace(
+            statement,
+            position=position,
+            principal_kind="Principal",
+            principals=(Named("AWS", role_arn),),
+            resources=tuple("*" if _EVERY_KEY.fullmatch(resource) else resource for resource in statement.resources),
         )
-    return Policy(readable, tuple(statements), "2012-10-17")
+        for position, statement in enumerate(chain.from_iterable(policy.statements for policy in policies))
+    )
+    # Earlier versions than 2012-10-17 lack policy variables, which vendors' policies do not use.
+    return Policy(all(policy.readable for policy in policies), tuple(statements), "2012-10-17")
 
 
 def _tags(caller: Caller) -> dict[str, str]:

@@ -49,32 +49,26 @@ def load_assignments(settings: Settings) -> list[ProfileAssignment]:
     """The assignments, ordered by vendor: those of the settings, and unconfigured profiles. Raises VendorProfileError."""
     profiles = load_profiles(settings.vendors.directories)
     assignments, errors = [], Collected()
-    for name, entry in settings.vendors.profiles.items():
+    for name, use in settings.vendors.profiles.items():
         with errors:
-            assignments.append(_assignment(name, entry, profiles))
+            assignments.append(_assignment(name, use, profiles))
     errors.reraise()
     used = {assignment.profile.id for assignment in assignments}
-    assignments += [
-        ProfileAssignment(
-            profile.id, profile, configured=False, accounts=(), keys=(), values=_values(profile, {}, profile.id)
-        )
-        for profile in profiles.values()
-        if profile.id not in used
-    ]
+    unused = (name for name in profiles if name not in used)
+    assignments += [_assignment(name, VendorUse(), profiles, configured=False) for name in unused]
     return sorted(assignments, key=lambda assignment: (assignment.profile.vendor.lower(), assignment.name))
 
 
-def _assignment(name: str, assignment: VendorUse, profiles: Mapping[str, Profile]) -> ProfileAssignment:
-    profile = profiles.get(assignment.profile or name)
+def _assignment(
+    name: str, use: VendorUse, profiles: Mapping[str, Profile], *, configured: bool = True
+) -> ProfileAssignment:
+    profile = profiles.get(use.profile or name)
     if profile is None:
         raise VendorProfileError(
-            f"vendors.profiles.{name} names the profile {assignment.profile or name}, which does not exist: "
+            f"vendors.profiles.{name} names the profile {use.profile or name}, which does not exist: "
             f"choose from {', '.join(sorted(profiles))}"
         )
-    values = _values(profile, assignment.parameters, name)
-    return ProfileAssignment(
-        name, profile, configured=True, accounts=assignment.accounts, keys=assignment.keys, values=values
-    )
+    return ProfileAssignment(name, profile, configured, use.accounts, use.keys, _values(profile, use.parameters, name))
 
 
 def _values(profile: Profile, given: Mapping[str, str], name: str) -> dict[str, str]:

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import duckdb
 import orjson
 
 from models.settings import Settings
 from reports.mart.extension import Extension, fill
+from reports.vendors.access_check import AccessCheck
 from reports.vendors.assignments import ProfileAssignment, load_assignments
-from reports.vendors.key_check import KeyChecker
+from reports.vendors.key_check import KeyCheck
 from reports.vendors.queries import Facts, KeyRow, RoleRow
-from reports.vendors.result import Check, CheckResult, date_text, finding, join_list
+from reports.vendors.result import Check, CheckResult, check_of, date_text, join_list
 from reports.vendors.role_check import Roles, keys_named_by
 
-TABLE: Final = "vendor_check"
 _STALE_SHARE_DAYS = 30
 """A key that the settings do not name is ignored if sharing stopped longer ago than this."""
 
@@ -29,15 +29,11 @@ class VendorChecks(Extension):
     settings: Settings
 
     def create(self, duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
-        """Evaluate the profiles as of a run. Raises VendorProfileError."""
-        fill(duck, TABLE, ({"run_id": run_id, **check.row()} for check in evaluate(duck, self.settings, run_id)))
-
-
-def evaluate(connection: duckdb.DuckDBPyConnection, settings: Settings, run_id: int) -> Iterator[Check]:
-    """Yield the checks of every assigned profile as of a run, which must be the run of the connection's views."""
-    facts = Facts(connection, run_id)
-    for assignment in load_assignments(settings):
-        yield from evaluate_assignment(assignment, facts)
+        """Evaluate the profiles as of a run, which must be that of the connection's views. Raises VendorProfileError."""
+        facts = Facts(duck, run_id)
+        assignments = load_assignments(self.settings)
+        checks = (check for assignment in assignments for check in evaluate_assignment(assignment, facts))
+        fill(duck, "vendor_check", ({"run_id": run_id, **check.row()} for check in checks))
 
 
 def evaluate_assignment(assignment: ProfileAssignment, facts: Facts) -> Iterator[Check]:
@@ -64,10 +60,10 @@ def evaluate_assignment(assignment: ProfileAssignment, facts: Facts) -> Iterator
     if not (configured or arns or deleted_keys or existing_roles or (arns is None and accounts)):
         yield _not_configured(assignment, facts)
         return
-    checker = KeyChecker(assignment, facts, roles)
+    access = AccessCheck(assignment, facts, roles)
     keys: list[KeyRow] = []
     for key in facts.keys(arns, accounts):
-        check = checker.check(key)
+        check = KeyCheck(access, key).result()
         if configured or check.result is not CheckResult.BROKEN or not _is_stale_share(check, facts):
             keys.append(key)
             yield check
@@ -76,24 +72,21 @@ def evaluate_assignment(assignment: ProfileAssignment, facts: Facts) -> Iterator
     yield from (_deleted(assignment, key) for key in deleted_keys)
     yield from (_missing(assignment, name) for name in unknown_names if name not in former_names)
     if configured and not keys and not deleted_keys and not names:
-        yield finding(assignment, "no_keys", "No key matches this assignment of the profile.", severity="medium",
+        yield check_of(assignment, "no_keys", "No key matches this assignment of the profile.", severity="medium",
                       fix="Add the keys to the settings (vendors.profiles).")  # fmt: skip
-    account = assignment.text(roles.role.account) if roles.role else ""
     role_accounts = (checked and {key.account_id for key in keys}) or accounts
-    yield from roles.findings(existing_roles, checked, [account] if account else sorted(role_accounts))
-    yield from roles.mode_findings(existing_roles)
+    yield from roles.findings(existing_roles, checked, [roles.account] if roles.account else role_accounts)
     if profile.alias_moves is not None:
         moves = profile.alias_moves.model_dump(mode="json")
         aliases = [name for name in names if name.startswith("alias/")]
         yield from _of_rows(assignment, facts.rows("alias_moves", names=aliases, arns=checked, **moves))
-    if profile.logging:
+    if profile.logging and keys:
         account_regions = sorted({f"{key.account_id}/{key.region}" for key in keys})
-        rows = facts.rows("logging", account_regions=account_regions, why=profile.logging)
-        yield from _of_rows(assignment, rows if keys else ())
+        yield from _of_rows(assignment, facts.rows("logging", account_regions=account_regions, why=profile.logging))
 
 
 def _of_rows(assignment: ProfileAssignment, rows: Any) -> Iterator[Check]:
-    return (finding(assignment, **row) for row in rows)
+    return (check_of(assignment, **row) for row in rows)
 
 
 def _arns(assignment: ProfileAssignment, facts: Facts, roles: Sequence[RoleRow]) -> tuple[list[str], list[str]]:
@@ -133,7 +126,7 @@ def _is_stale_share(check: Check, facts: Facts) -> bool:
 
 
 def _missing(assignment: ProfileAssignment, name: str) -> Check:
-    return finding(
+    return check_of(
         assignment, "key_not_found",
         f"The settings name {name}, but the ledger has no key with this alias, ARN or ID: it does not exist, or its "
         "account and region were not read.",
@@ -144,13 +137,12 @@ def _missing(assignment: ProfileAssignment, name: str) -> Check:
 
 def _deleted(assignment: ProfileAssignment, key: dict[str, Any]) -> Check:
     scenario = assignment.profile.scenarios.deleted
-    return Check(
-        profile=assignment.name, vendor=assignment.profile.vendor, subject_type="key", check_name="access",
-        result=CheckResult.BROKEN, severity=assignment.profile.severity,
-        reason=f"The key was deleted: the complete key list of its region of {date_text(key['since'])} does not contain it. "
+    return check_of(
+        assignment, "access",
+        f"The key was deleted: the complete key list of its region of {date_text(key['since'])} does not contain it. "
         f"{scenario.effect}",
-        account_id=key["account_id"], region=key["region"], key_arn=key["key_arn"], key_alias=key["key_alias"],
-        fix=scenario.fix, since=key["since"], evidence="state deleted",
+        subject_type="key", result=CheckResult.BROKEN, account_id=key["account_id"], region=key["region"],
+        key_arn=key["key_arn"], key_alias=key["key_alias"], fix=scenario.fix, since=key["since"], evidence="state deleted",
     )  # fmt: skip
 
 
@@ -163,8 +155,8 @@ def _not_configured(assignment: ProfileAssignment, facts: Facts) -> Check:
     }.get(profile.keys.found_by, "the profile does not discover keys")
     if profile.role is not None:
         hint += f" ({facts.iam_read()})"
-    return Check(
-        profile=assignment.name, vendor=profile.vendor, subject_type="profile", check_name="configuration",
-        result=CheckResult.NOT_CONFIGURED, severity="info", reason=f"Not configured: {hint}.",
+    return check_of(
+        assignment, "configuration", f"Not configured: {hint}.", subject_type="profile",
+        result=CheckResult.NOT_CONFIGURED, severity="info",
         fix=f"If {profile.vendor} uses your keys, add them to the settings: vendors.profiles.{assignment.name}.",
     )  # fmt: skip

@@ -9,12 +9,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import InitErrorDetails
 
 from models.errors import UserError
 from models.settings import SettingsError, validation_problems
-from models.settings.types import AnyText, Flag, Group, Text, Unset, matching, validation_error, whole
+from models.settings.types import AnyText, Flag, Group, Text, Unset, invalid, matching, validation_error, whole
 from models.settings.yaml_loader import KeyPath, read
 from reports.access.engine.kms_actions import matching as operations_of
 
@@ -25,7 +25,19 @@ BUILT_IN = frozenset(
 """Placeholders that are replaced from the facts."""
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z][a-z0-9_]*)\}")
 Json = Mapping[str, Any]
-Action = Annotated[str, matching(r"kms:[A-Za-z*?]+", "a KMS action such as kms:Decrypt or kms:ReEncrypt*")]
+
+
+def _existing(action: str) -> str:
+    if not operations_of((action,)):
+        raise invalid("a valid KMS action")
+    return action
+
+
+Action = Annotated[
+    str,
+    matching(r"kms:[A-Za-z*?]+", "a KMS action such as kms:Decrypt or kms:ReEncrypt*"),
+    AfterValidator(_existing),
+]
 Severity = Literal["critical", "high", "medium", "low", "info"]
 _NAME = matching(r"[a-z][a-z0-9]*(?:-[a-z0-9]+)*", "lower-case words joined by hyphens")
 
@@ -105,7 +117,6 @@ class Need(Group):
         """Yield an error unless exactly one of account and role is set."""
         if bool(data.get("account")) == bool(data.get("role")):
             yield validation_error(("title",), "a need with either account or role")
-        yield from _unknown_actions(data)
 
 
 class Role(Group):
@@ -124,8 +135,7 @@ class Role(Group):
 
     @classmethod
     def contradictions(cls, data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-        """Yield errors for unknown actions, and for trusted without trust_policy."""
-        yield from _unknown_actions(data)
+        """Yield an error for trusted without trust_policy."""
         if data.get("trusted") and not data.get("trust_policy"):
             yield validation_error(("trusted",), "a trust_policy beside trusted, as the suggested fix")
 
@@ -241,21 +251,13 @@ def _own(directories: Iterable[Path]) -> Iterator[Path]:
         yield from sorted(directory.glob("*.yaml"))
 
 
-def _unknown_actions(data: Mapping[str, Any]) -> Iterator[InitErrorDetails]:
-    for name in ("actions", "also"):
-        actions = data.get(name)
-        for index, action in enumerate(actions if isinstance(actions, list) else ()):
-            if isinstance(action, str) and action.startswith("kms:") and not operations_of((action,)):
-                yield validation_error((name, index), "a valid KMS action")
-
-
 def _placeholders(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
-    if isinstance(value, str):
-        yield from ((path, name) for name in PLACEHOLDER.findall(value))
-    elif isinstance(value, Mapping):
+    if isinstance(value, Mapping):
         for key, inner in value.items():
-            yield from ((path, name) for name in PLACEHOLDER.findall(str(key)))
+            yield from _placeholders(str(key), path)
             yield from _placeholders(inner, (*path, key))
     elif isinstance(value, list):
         for index, inner in enumerate(value):
             yield from _placeholders(inner, (*path, index))
+    elif isinstance(value, str):
+        yield from ((path, name) for name in PLACEHOLDER.findall(value))

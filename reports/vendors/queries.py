@@ -44,7 +44,7 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class RoleRow:
-    """A role of the ledger with its policies: `source` (inline, attached, boundary), `name` and `text` (None if unknown)."""
+    """A role of the ledger with the texts of its policies; None means unknown."""
 
     arn: str
     account_id: str
@@ -52,11 +52,12 @@ class RoleRow:
     name: str
     tags: dict[str, str]
     trust: str | None
-    policies: list[dict[str, str | None]]
-
-    def texts(self, *, boundary: bool) -> list[str | None]:
-        """The texts of its identity policies, or of its permissions boundary."""
-        return [policy["text"] for policy in self.policies if (policy["source"] == "boundary") is boundary]
+    policies: list[str | None]
+    """Its identity policies."""
+    boundary: list[str | None]
+    """Its permissions boundary, if it has one."""
+    unread: list[str]
+    """The names of the identity policies that are unknown."""
 
 
 class Facts(QueryFiles):
@@ -67,35 +68,28 @@ class Facts(QueryFiles):
         self._run = run_id
         self.policy = lru_cache(maxsize=50_000)(self._policy)
         self.roles = cache(self._roles)
+        run = next(self.rows("run"))
+        self.started_at: dt.datetime = run["started_at"]
+        now = self.started_at.replace(tzinfo=dt.UTC)
+        self.organization = Organization(
+            run["organization_id"], frozenset(run["accounts"] or ()), run["parties"], now=now
+        )
+        """The organization, as input of the access engine."""
 
     def rows(self, query: str, **parameters: Any) -> Iterator[Row]:
         """The rows of a query; `$run` is bound to the run."""
         return super().rows(query, run=self._run, **parameters)
 
-    @cached_property
-    def _run_row(self) -> Row:
-        return next(self.rows("run"))
-
-    @property
-    def started_at(self) -> dt.datetime:
-        """The start of the run."""
-        started_at: dt.datetime = self._run_row["started_at"]
-        return started_at
-
-    @cached_property
-    def organization(self) -> Organization:
-        """The organization, as input of the access engine."""
-        run = self._run_row
-        now = self.started_at.replace(tzinfo=dt.UTC)
-        return Organization(run["organization_id"], frozenset(run["accounts"] or ()), run["parties"], now=now)
-
     def keys(self, arns: list[str] | None, accounts: list[str]) -> Iterator[KeyRow]:
         """Yield customer managed keys: those with these ARNs, or if that is None, all of these accounts."""
         return (KeyRow(**row) for row in self.rows("keys", arns=arns, accounts=accounts))
 
-    def _roles(self, name: str, trusting: str) -> list[RoleRow]:
-        """Roles with a name, or else whose trust policy names a principal of an account."""
-        return [RoleRow(**row) for row in self.rows("roles", name=name, trusting=trusting)]
+    def _roles(self, name: str, trusting: str) -> dict[str, list[RoleRow]]:
+        """By account the roles with a name, or else whose trust policy names a principal of an account."""
+        by_account: dict[str, list[RoleRow]] = {}
+        for row in self.rows("roles", name=name, trusting=trusting):
+            by_account.setdefault(row["account_id"], []).append(RoleRow(**row))
+        return by_account
 
     def _policy(self, policy_hash: str) -> Policy:
         return parse(next(self.rows("policy", policy_hash=policy_hash))["received"])

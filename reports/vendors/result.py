@@ -73,36 +73,29 @@ def of_key(
     )
     if result is CheckResult.OVER_SHARED and SEVERITIES.index(severity) < SEVERITIES.index("high"):
         severity = "high"  # excess access breaks no service, so it ranks below failures
-    if result is not CheckResult.BROKEN:
-        severity = _capped_severity(assignment, severity)
     stale = " This is the last known state." if key.freshness == "stale" else ""
-    return Check(
-        profile=assignment.name, vendor=assignment.profile.vendor, subject_type="key", check_name="access",
-        result=result, severity=severity, reason=_capitalized(reason) + stale, fix=fix,
+    return check_of(
+        assignment, "access", reason + stale, subject_type="key", result=result, severity=severity, fix=fix,
         account_id=key.account_id, account_name=key.account_name, region=key.region, key_arn=key.key_arn,
         key_alias=key.alias, required=assignment.required(), **more,
     )  # fmt: skip
 
 
-def finding(
+def check_of(
     assignment: ProfileAssignment, check_name: str, reason: str, *,
-    result: str = CheckResult.WRONG, severity: str | None = None, **more: Any,
+    subject_type: str = "finding", result: str = CheckResult.WRONG, severity: str | None = None, **more: Any,
 ) -> Check:  # fmt: skip
-    """A finding, by default with the profile's severity; ``more`` are further columns."""
+    """A check, by default a finding with the profile's severity; ``more`` are further columns.
+
+    Except for broken keys, unconfigured profiles have at most medium severity: they may match keys with another purpose.
+    """
+    severity = severity or assignment.profile.severity
+    if not assignment.configured and result != CheckResult.BROKEN and severity in SEVERITIES[:2]:
+        severity = "medium"
     return Check(
-        profile=assignment.name, vendor=assignment.profile.vendor, subject_type="finding", check_name=check_name,
-        result=CheckResult(result), severity=_capped_severity(assignment, severity or assignment.profile.severity),
-        reason=_capitalized(reason), **more,
+        profile=assignment.name, vendor=assignment.profile.vendor, subject_type=subject_type, check_name=check_name,
+        result=CheckResult(result), severity=severity, reason=reason[:1].upper() + reason[1:], **more,
     )  # fmt: skip
-
-
-def _capped_severity(assignment: ProfileAssignment, severity: str) -> str:
-    """The severity, at most medium for unconfigured profiles, which may match keys with another purpose."""
-    return severity if assignment.configured or severity in SEVERITIES[2:] else "medium"
-
-
-def _capitalized(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def join_list(items: Iterable[str], limit: int = 4) -> str:

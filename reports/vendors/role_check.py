@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from reports.access.engine.kms_actions import BY_POLICY_MASK, matching, names
@@ -13,39 +12,26 @@ from reports.access.engine.wildcards import matches
 from reports.vendors.assignments import ProfileAssignment
 from reports.vendors.profile import Role, TagMode
 from reports.vendors.queries import Facts, RoleRow
-from reports.vendors.result import Check, CheckResult, finding, join_list
+from reports.vendors.result import Check, CheckResult, check_of, join_list
 
 _EQUALS = frozenset({"stringequals", "stringequalsignorecase"})
 
 
-@dataclass(slots=True)
 class Roles:
     """The roles of one profile assignment that were read."""
 
-    assignment: ProfileAssignment
-    facts: Facts
-    role: Role | None = field(init=False)
-    """The role as defined in the profile."""
-    name: str = field(init=False)
-    account: str = field(init=False)
-    """The account of the role; empty for the account of each key."""
-    _vendor_account: str = field(init=False)
-    _by_name: dict[str, dict[str, list[RoleRow]]] = field(default_factory=dict)
-    _trust_checks: dict[str, tuple[bool | None, list[Check]]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.role = self.assignment.profile.role
-        texts = (self.role.name, self.role.account, self.role.trusted_account) if self.role else ("", "", "")
-        self.name, self.account, self._vendor_account = map(self.assignment.text, texts)
+    def __init__(self, assignment: ProfileAssignment, facts: Facts) -> None:
+        self.assignment = assignment
+        self.facts = facts
+        self.role = role = assignment.profile.role
+        """The role as defined in the profile."""
+        texts = (role.name, role.account, role.trusted_account) if role else ("", "", "")
+        self.name, self.account, self._vendor_account = map(assignment.text, texts)
+        self._trust_checks: dict[str, tuple[bool | None, list[Check]]] = {}
 
     def of(self, name: str, account: str) -> list[RoleRow]:
         """The roles with this name in an account; without a name, those that trust the vendor's account."""
-        if name not in self._by_name:
-            by_account: dict[str, list[RoleRow]] = {}
-            for role in self.facts.roles(name, self._vendor_account):
-                by_account.setdefault(role.account_id, []).append(role)
-            self._by_name[name] = by_account
-        return self._by_name[name].get(account, [])
+        return self.facts.roles(name, self._vendor_account).get(account, [])
 
     def named(self, account: str) -> list[RoleRow]:
         """The profile's roles in an account."""
@@ -54,8 +40,8 @@ class Roles:
     def all(self) -> list[RoleRow]:
         """The roles in all accounts of the assignment, by name or by trusted account."""
         accounts = {self.account} if self.account else set(self.assignment.accounts)
-        roles = self.facts.roles(self.name, self._vendor_account) if self.role else []
-        return [role for role in roles if not accounts or role.account_id in accounts]
+        by_account = self.facts.roles(self.name, self._vendor_account) if self.role else {}
+        return [role for account in by_account if not accounts or account in accounts for role in by_account[account]]
 
     def assumable(self, role: RoleRow) -> bool | None:
         """Whether the vendor can assume the role; None if unknown."""
@@ -83,7 +69,7 @@ class Roles:
         return self.assignment.json(self.role.policy, values)
 
     def findings(self, roles: Sequence[RoleRow], key_arns: Sequence[str], accounts: Iterable[str]) -> Iterator[Check]:
-        """Yield findings about roles, including missing and unread ones."""
+        """Yield findings about roles: missing and unread ones, trust, tags, permissions, and modes other than the settings'."""
         if self.role is None:
             return
         label = f"role {self.name}" if self.name else f"role that trusts account {self._vendor_account}"
@@ -100,9 +86,6 @@ class Roles:
             yield from self._trust(role)[1]
             yield from self._tags(role, self.role.tags)
             yield from self._policies(role, self.role, key_arns)
-
-    def mode_findings(self, roles: Sequence[RoleRow]) -> Iterator[Check]:
-        """Yield a finding for each role whose policy has another mode than the settings: the vendor can access the wrong keys."""
         tags = self.assignment.profile.tags
         chosen = self.assignment.values.get(tags.chosen_by) if tags else None
         for role in roles if tags and chosen else ():
@@ -122,9 +105,8 @@ class Roles:
                 yield self._finding("role_tag", reason, role, fix=fix)
 
     def _policies(self, role: RoleRow, spec: Role, key_arns: Sequence[str]) -> Iterator[Check]:
-        if None in role.texts(boundary=False):
-            unread = [row["name"] or "" for row in role.policies if row["source"] != "boundary" and row["text"] is None]
-            reason = f"Policy {join_list(unread)} of role {role.name} could not be read."
+        if role.unread:
+            reason = f"Policy {join_list(role.unread)} of role {role.name} could not be read."
             yield self._unknown("role_policy_unknown", reason, role)
             return
         granted, resources = 0, dict[str, None]()
@@ -219,7 +201,7 @@ class Roles:
         subject: dict[str, Any] = {"account_id": where}
         if isinstance(where, RoleRow):
             subject = {"subject": where.arn, "account_name": where.account_name, "account_id": where.account_id}
-        return finding(self.assignment, check_name, reason, region="global", **subject, **more)
+        return check_of(self.assignment, check_name, reason, region="global", **subject, **more)
 
     def _unknown(self, check_name: str, reason: str, where: RoleRow | str) -> Check:
         fix = "Enable crawl.iam, and allow the crawler's role to call iam:GetAccountAuthorizationDetails."
@@ -250,7 +232,7 @@ def keys_named_by(roles: Sequence[RoleRow]) -> list[str]:
 
 
 def _statements(role: RoleRow) -> Iterator[Statement]:
-    for text in role.texts(boundary=False):
+    for text in role.policies:
         yield from (row for row in (parse(text).statements if text is not None else ()) if row.readable)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from models.aws_types import aws_type
 from models.tables import Gap, Key, KeyMetadata, KeyRotation, Resource, VersionedTable
@@ -22,8 +21,8 @@ from reports.rules.testing.operation_facts import (
     listed_by,
 )
 
-Response = tuple[tuple[type[VersionedTable], tuple[tuple[tuple[str, Any], ...], ...]], ...]
-"""The response of one call for one item: rows by fact table, without the item's own name, in a comparable form."""
+Response = dict[type[VersionedTable], list[Row]]
+"""The response of one call for one item: rows by fact table, without the item's own name."""
 Listing = dict[type[VersionedTable], tuple[list[Row], dict[type[VersionedTable], list[Row]]]]
 """The response of a listing by fact table: the rows of the items, and by table those that describe them."""
 
@@ -136,16 +135,13 @@ def response_of(facts: Facts, action: str) -> Iterator[tuple[str, Response]]:
     for subject in subjects(facts, action):
         yield (
             subject,
-            tuple(
-                (
-                    model,
-                    tuple(
-                        tuple((name, value) for name, value in row.items() if name != DESCRIBED_BY[model])
-                        for row in _of_item(facts, model, subject)
-                    ),
-                )
+            {
+                model: [
+                    {name: value for name, value in row.items() if name != DESCRIBED_BY[model]}
+                    for row in _of_item(facts, model, subject)
+                ]
                 for model in OF_ITEM[action]
-            ),
+            },
         )
 
 
@@ -153,9 +149,9 @@ def mutate(facts: Facts, subject: str, response: Response, account: str) -> Fact
     """A copy of the facts in which an item has a response from an example in another account."""
     result = _copy(facts)
     translated = facts.translation_from(account)
-    for model, rows in response:
+    for model, rows in response.items():
         _keep(result, model, {subject})
-        result.rows[model] += [{DESCRIBED_BY[model]: subject} | translated(dict(row)) for row in rows]
+        result.rows[model] += [{DESCRIBED_BY[model]: subject} | translated(row) for row in rows]
     return result
 
 

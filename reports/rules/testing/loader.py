@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from models.severities import STATUSES
-from reports.rules.loader import RuleError
+from reports.rules.loader import RuleError, check_keys
 from reports.rules.yaml_files import InvalidYamlError, Lined, read_documents
 
 NO_ROW = "none"
@@ -121,13 +121,6 @@ def _example(source: str, value: Any, rule_id: str, parameters: set[str]) -> Exa
         if key in value:
             first[key], first.lines[key] = value[key], value.lines[key]
     return Example(rule_id, name, source, value.line, expect, says, overrides, (first, *runs))
-
-
-def check_keys(source: str, value: Lined, known: Iterable[str], what: str) -> None:
-    """Raise RuleError if a mapping has an unknown key."""
-    for key, line in value.lines.items():
-        if key not in set(known):
-            raise RuleError(f"{source}:{line}: {key!r} is not a key of {what}: choose from {', '.join(known)}")
 
 
 def _texts(source: str, value: Lined, name: str) -> dict[str, str]:

@@ -20,7 +20,7 @@ from models.settings import Settings
 from models.severities import STATUSES
 from reports.mart.connection import connect
 from reports.rules.lint import check_branches
-from reports.rules.loader import Rule, RuleError
+from reports.rules.loader import Rule, RuleError, read_text
 from reports.rules.runner import population
 from reports.rules.testing import gap_mutations as gaps
 from reports.rules.testing.fixture import VENDOR, Facts
@@ -65,12 +65,7 @@ def examples_file(rule: Rule) -> tuple[str, str] | None:
     """Name and text of a rule's examples file, or None if it does not exist. Raises RuleError if it cannot be read."""
     name = rule.source.removesuffix(".sql") + ".examples.yaml"
     file = Path(name) if Path(name).name != name else resources.files("reports.rules").joinpath("shipped", name)
-    if not file.is_file():
-        return None
-    try:
-        return name, file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise RuleError(f"{name}: the examples cannot be read: {error}") from error
+    return (name, read_text(file, "examples")) if file.is_file() else None
 
 
 def run_examples(rules: Iterable[Rule], build_mart: MartBuilder, *, with_gaps: bool = False) -> list[Report]:

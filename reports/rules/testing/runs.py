@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from models.tables import Account, AccountRegion, TrailScan
-from reports.rules.loader import RuleError
+from reports.rules.loader import RuleError, check_keys
 from reports.rules.testing.builders import add_items, arns
 from reports.rules.testing.fixture import (
     GLOBAL,
@@ -121,9 +121,7 @@ def _add_gap(facts: Facts, stated: Lined) -> None:
     action = str(stated.get("action", ""))
     if ":" not in action:
         raise RuleError(f"{facts.source}:{stated.line}: a gap needs an action such as kms:GetKeyPolicy")
-    for key, line in stated.lines.items():
-        if key not in _GAP_KEYS:
-            raise RuleError(f"{facts.source}:{line}: {key!r} is not a key of a gap: choose from {', '.join(_GAP_KEYS)}")
+    check_keys(facts.source, stated, _GAP_KEYS, "a gap")
     subject = str(stated.get("subject") or "")
     region = stated.get("region")
     remove(

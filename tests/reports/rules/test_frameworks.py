@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from reports.mart.connection import connect
 from reports.pipeline import refresh
-from reports.rules.framework_loader import Framework, FrameworkError, controls_by_rule, load_frameworks, parse_framework
+from reports.rules.framework_loader import Framework, controls_by_rule, load_frameworks
 from reports.rules.loader import rule_files
+from reports.rules.yaml_files import InvalidYamlError, read_document
 from tests.reports.ledger_builder import LedgerBuilder, only, settings_of
 
 FRAMEWORKS = {framework.framework_id: framework for framework in load_frameworks()}
-GOOD = """id: own-1.0
-title: Own
-version: "1.0"
-source: https://example.org/own
-checked: 2026-11-22
-controls:
-  "1":
-    title: Keys rotate
-    rules: [key-rotation]
-"""
+FILES = {file.name: file for file in resources.files("reports.rules").joinpath("frameworks").iterdir()}
 
 
 def rules_of(framework: str) -> dict[str, tuple[str, ...]]:
@@ -73,28 +67,41 @@ def test_control_numbers_of_pci_dss_differ_between_versions() -> None:
     assert rules_of("pci-dss-3.2.1")["3.6.4"] == rules_of("pci-dss-4.0.1")["3.7.4"] == ("key-rotation",)
 
 
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_a_file_has_the_documented_form(file: str) -> None:
+    """Each file is named after its ID, has a public source and a date, and each control has a title and its rules, each once."""
+    values = read_document(FILES[file].read_text(encoding="utf-8"))
+    assert set(values) == {"id", "title", "version", "source", "checked", "controls"}
+    assert re.fullmatch(r"[a-z][a-z0-9]*(?:[-.][a-z0-9]+)*", values["id"])
+    assert file == f"{values['id']}.yaml"
+    assert values["title"].strip()
+    assert isinstance(values["version"], str)
+    assert values["source"].startswith("https://")
+    assert re.fullmatch(r"20\d\d-[01]\d-[0-3]\d", values["checked"])
+    assert values["controls"]
+    for name, control in values["controls"].items():
+        assert set(control) == {"title", "rules"}, name
+        assert isinstance(control["title"], str), name
+        assert control["title"].strip(), name
+        assert isinstance(control["rules"], list), name
+        assert control["rules"], name
+        assert all(isinstance(rule_id, str) for rule_id in control["rules"]), name
+        assert len(set(control["rules"])) == len(control["rules"]), name
+
+
 @pytest.mark.parametrize(
-    ("old", "new", "expected"),
+    ("text", "line", "expected"),
     [
-        ("id: own-1.0", "id: other", ":1: expected the file's name"),
-        ("https:", "http:", ":4: expected an https URL"),
-        ("2026-11-22", "lately", ":5: expected a date"),
-        ("title: Own\n", "", ":1: expected a text for 'title'"),
-        ("title: Own", "titel: Own", ":2: 'titel' is not a key of a framework"),
-        ("rules: [key-rotation]", "rules: []", ":7: expected {title: TEXT, rules: [RULE ...]} for control '1'"),
-        ("rules: [key-rotation]", "rules: [a, a]", ":7: expected"),
-        ('  "1":', '  "1": {title: a, rules: [b]}\n  "1":', ":8: '1' is already on line 7"),
-        ("controls:", "controls: [", "not valid YAML"),
-        ("title: Own", "title: " + "[" * 100_000, ":1: not valid YAML: lists or mappings nested too deeply"),
+        ('controls:\n  "1": {title: a}\n  "1": {title: b}\n', 3, "'1' is already on line 2"),
+        ("id: own\ncontrols: [\n", 3, "not valid YAML"),
+        ("title: " + "[" * 100_000, 1, "not valid YAML: lists or mappings nested too deeply"),
     ],
 )
-def test_an_error_in_a_file_is_reported_with_its_line(old: str, new: str, expected: str) -> None:
-    """An error in a framework file is reported with file, line and the expected value."""
-    assert parse_framework("own-1.0.yaml", GOOD).controls[0].rules == ("key-rotation",)
-    with pytest.raises(FrameworkError) as caught:
-        parse_framework("own-1.0.yaml", GOOD.replace(old, new))
-    assert str(caught.value).startswith("own-1.0.yaml:")
-    assert expected in str(caught.value)
+def test_an_error_in_the_yaml_has_its_line(text: str, line: int, expected: str) -> None:
+    """A repeated key, a syntax error and a text that is nested too deeply are reported with their lines."""
+    with pytest.raises(InvalidYamlError, match=re.escape(expected)) as caught:
+        read_document(text)
+    assert caught.value.line == line
 
 
 def test_controls_are_counted_in_the_mart(world: LedgerBuilder, tmp_path: Path) -> None:
