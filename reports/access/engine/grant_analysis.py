@@ -6,7 +6,6 @@ From the KMS developer guide, "Grants in AWS KMS", and the model of kms:ListGran
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -39,7 +38,6 @@ UNKNOWN_CONSTRAINT = "unknown constraint"
 _RETIRE = bit("RetireGrant")
 _WITH_CONTEXT = SYMMETRIC_MASK | bit("CreateGrant")
 """The operations that an encryption context constraint restricts; grants that the grantee creates need it too."""
-_MASK = "-"
 _CONTEXT_KEY = "kms:encryptioncontext:"
 _ALL_CONTEXT_KEYS = "kms:encryptioncontextkeys"
 
@@ -54,23 +52,6 @@ class Constraint(NamedTuple):
     """How other operations are allowed."""
     values: Mapping[str, Value]
     """The condition keys that a restricted request carries."""
-
-
-def grant_shape(grant: Grant, policy: Policy | None = None) -> Grant:
-    """Return the grant without what does not affect access: grants of the same shape share one analysis.
-
-    This removes the id, name and date, and masks session names and constraint values as ``-``. With a Deny in the key
-    policy, which could distinguish these, session names and constraint values stay.
-    """
-    shape = replace(grant, key_arn="", grant_id="", name=None, created_at=None)
-    if policy is not None and _has_deny(policy):
-        return shape
-    return replace(
-        shape,
-        grantee_principal=_mask_session(grant.grantee_principal),
-        retiring_principal=_mask_session(grant.retiring_principal),
-        constraints=_mask_values(grant.constraints) if grant.constraints else None,
-    )
 
 
 def analyse_grant(
@@ -321,21 +302,3 @@ def _constraints(text: str) -> tuple[Constraint, ...]:
         elif value is not None:
             parts.append(Constraint(~_RETIRE, f"{UNKNOWN_CONSTRAINT} {name}", "without it", {}))
     return tuple(parts)
-
-
-def _mask_session(principal: str | None) -> str | None:
-    if principal and ":assumed-role/" in principal:
-        return f"{principal.rpartition('/')[0]}/{_MASK}"
-    return principal
-
-
-@lru_cache(maxsize=65_536)
-def _mask_values(text: str) -> str:
-    document = _json(text)
-    if not isinstance(document, dict):
-        return text
-    masked = {
-        name: dict.fromkeys(sorted(value), _MASK) if isinstance(value, dict) else _MASK if value else value
-        for name, value in sorted(document.items())
-    }
-    return orjson.dumps(masked).decode()
