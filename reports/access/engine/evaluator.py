@@ -64,12 +64,9 @@ def _unsupported(mask: int, operation: str, caller: Caller, facts: KeyFacts) -> 
 
 
 def _fixed_values(analyzer: PolicyAnalyzer, context: Mapping[str, str | tuple[str, ...]]) -> dict[str, Value]:
-    fixed: dict[str, Value] = {}
-    for rule in analyzer.rules:
-        for element in rule.elements:
-            for key in (element.key, *element.variables):
-                if condition_key(key).source in _CALLER_CONTROLLED:
-                    fixed[key] = "false" if key in _FALSE_BY_DEFAULT else None
+    tested = {key for rule in analyzer.rules for element in rule.elements for key in element.keys}
+    controlled = (key for key in tested if condition_key(key).source in _CALLER_CONTROLLED)
+    fixed: dict[str, Value] = {key: "false" if key in _FALSE_BY_DEFAULT else None for key in controlled}
     return fixed | {key.lower(): value for key, value in context.items()}
 
 

@@ -13,9 +13,9 @@ import orjson
 
 from reports.access.engine.condition_text import join_and
 from reports.access.engine.conditions import Value
-from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values, first_name
+from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
 from reports.access.engine.identities import CALLER_KEYS, KEYS_OF_ACCOUNT
-from reports.access.engine.kms_actions import ALL, GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, supported
+from reports.access.engine.kms_actions import ALL, GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, representative, supported
 from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict, Witness, relation
 from reports.access.engine.policy_parser import Named, Policy
 from reports.access.engine.principals import Principal, classify
@@ -28,7 +28,6 @@ from reports.access.engine.solver import (
     denied_to_everyone,
     denies_of,
     groups,
-    representative,
     rules_of,
     search,
 )
@@ -130,8 +129,8 @@ class _GrantAnalyzer:
         if reason:
             access = Access.UNKNOWN
         elif access is not Access.DELETED:
-            operation = first_name(held) if held else ""
-            values = _values(self._constraints, bit(operation)) if self._constraints else {}
+            operation, mask = representative(held) if held else ("", 0)
+            values = _values(self._constraints, mask)
             context = {key: value for key, value in values.items() if isinstance(value, str)}
             witness = Witness(written, account, f"kms:{operation}", context)
         conditions = _conditions(self._constraints, held)

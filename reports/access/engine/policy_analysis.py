@@ -20,7 +20,15 @@ from reports.access.engine.context_values import (
     compared_values,
 )
 from reports.access.engine.identities import UNIQUE_ID
-from reports.access.engine.kms_actions import ALL, BY_POLICY_MASK, CROSS_ACCOUNT_MASK, names, supported, unknown_names
+from reports.access.engine.kms_actions import (
+    ALL,
+    BY_POLICY_MASK,
+    CROSS_ACCOUNT_MASK,
+    names,
+    representative,
+    supported,
+    unknown_names,
+)
 from reports.access.engine.model import (
     THROUGH_SERVICE,
     Access,
@@ -44,8 +52,8 @@ from reports.access.engine.solver import (
     denied_to_everyone,
     denies_of,
     describe_rule,
+    elements_of,
     groups,
-    representative,
     rules_of,
     search_all,
 )
@@ -192,7 +200,7 @@ class PolicyAnalyzer:
         if caller.kind is not Kind.SERVICE or verdict.access is not Access.AWS_SERVICE:
             return
         denies = denies_of(self._denies_against(rule), caller, held)
-        elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
+        elements = elements_of(rule.elements, denies)
         if SOURCE_KEYS.isdisjoint(element.key for element in elements):
             return
         call = Call(self.candidates, caller, representative(held)[1], INSIDE_NETWORKS)

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from reports.access.engine.condition_keys import Source, condition_key, condition_keys
 from reports.access.engine.conditions import CURRENT
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
-from reports.access.engine.kms_actions import CRYPTO, mask, names, supported, unknown_names
+from reports.access.engine.kms_actions import CRYPTO, mask, names, representative, supported, unknown_names
 from reports.access.engine.model import Access, KeyFacts, LintFinding, Organization, Verdict
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin
 from reports.access.engine.service_sources import acts_for, example_accounts, mentioned_sources
-from reports.access.engine.solver import Call, Rule, denies_of, representative
+from reports.access.engine.solver import Call, Rule, denies_of, elements_of
 
 _USE = frozenset(f"kms:{name}" for name in CRYPTO)
 _ESCALATION = frozenset({"kms:PutKeyPolicy", "kms:CreateGrant"})
@@ -166,7 +166,7 @@ def _is_confused_deputy(rule: Rule, rules: Sequence[Rule], service: str, facts: 
     caller = Caller(Kind.SERVICE, Origin.NAMED, service)
     _, operation = representative(rule.operations)
     denies = denies_of(rules, caller, operation)
-    elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
+    elements = elements_of(rule.elements, denies)
     candidates = CandidateContext(compared_values(elements), facts, Organization())
     call = Call(candidates, caller, operation, INSIDE_NETWORKS)
     known = frozenset({facts.account, *mentioned_sources(elements)[0]})

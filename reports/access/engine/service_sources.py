@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from reports.access.engine.automaton import Atom, Part, TooManyStatesError, walk
 from reports.access.engine.conditions import Element, Value
-from reports.access.engine.solver import Call, Denies, search
+from reports.access.engine.solver import Call, Denies, elements_of, search
 from reports.access.engine.wildcards import common_match, has_wildcard
 
 SOURCE_KEYS = frozenset({"aws:sourceaccount", "aws:sourcearn", "aws:sourceorgid", "aws:sourceorgpaths"})
@@ -53,7 +53,7 @@ def acts_for(
 ) -> bool | None:
     """Whether a service can make the call on behalf of a resource of the account; None for unknown."""
     answers = set()
-    for arn in _arns((*elements, *(element for rule, _ in denies for element in rule.elements)), account):
+    for arn in _arns(elements_of(elements, denies), account):
         source: dict[str, Value] = {
             "aws:sourceaccount": account,
             "aws:sourcearn": arn,
