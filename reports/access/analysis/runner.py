@@ -18,13 +18,12 @@ from reports.access.engine.grant_analysis import (
     analyse_grant,
     constraint_conditions,
 )
-from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict
+from reports.access.engine.model import OTHER_ACCOUNT, Access, Grant, KeyFacts, Organization, Verdict
 from reports.access.engine.policy_analysis import analyse_policy
 from reports.access.engine.policy_parser import Policy, parse
 
 _MIN_PARALLEL = 2_000
 _CHUNK_SIZE = 250
-_EXTERNAL = frozenset({Access.ORGANIZATION, Access.VENDOR, Access.EXTERNAL})
 
 PARTY, GRANT, CONDITIONS, GRANTEE, RETIRING = "{party}", "{grant}", "{conditions}", "{grantee}", "{retiring}"
 """Placeholders for what differs among grants that share an analysis; views replace them."""
@@ -129,7 +128,7 @@ def _can_render_in_sql(grant: Grant) -> bool:
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
-    if verdict.access in _EXTERNAL and verdict.account is not None:
+    if verdict.access in OTHER_ACCOUNT and verdict.account is not None:
         verdict = replace(verdict, access=Access.EXTERNAL, party=PARTY)
     witness = verdict.witness
     return {

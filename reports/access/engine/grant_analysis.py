@@ -16,9 +16,9 @@ from reports.access.engine.conditions import Value
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
 from reports.access.engine.identities import CALLER_KEYS, KEYS_OF_ACCOUNT
 from reports.access.engine.kms_actions import ALL, GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, representative, supported
-from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict, Witness, relation
+from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict, Witness
 from reports.access.engine.policy_parser import Named, Policy
-from reports.access.engine.principals import Principal, classify
+from reports.access.engine.principals import Principal, classify, relation_of
 from reports.access.engine.request_principals import Audience, Caller, caller_of
 from reports.access.engine.solver import (
     Call,
@@ -121,8 +121,9 @@ class _GrantAnalyzer:
     def _verdict(
         self, principal: Principal | None, operations: tuple[str, ...], held: int = 0, reason: str = ""
     ) -> Verdict:
-        written, account = (principal.written, principal.account) if principal else ("", None)
-        access, party = _relation(principal, self._facts.account, self._organization)
+        principal = principal or Principal("", "unknown")
+        written, account = principal.written, principal.account
+        access, party = relation_of(principal, self._facts.account, self._organization)
         if access is Access.UNKNOWN and not reason:
             reason = "AWS does not accept this principal" if written else "the grant names no grantee"
         witness = None
@@ -214,20 +215,6 @@ def _deny_rules(policy: Policy, facts: KeyFacts, organization: Organization) -> 
 
 def _has_deny(policy: Policy) -> bool:
     return any(statement.effect == "Deny" for statement in policy.statements)
-
-
-def _relation(principal: Principal | None, owner: str, organization: Organization) -> tuple[Access, str | None]:
-    if principal is None:
-        return Access.UNKNOWN, None
-    if principal.type == "service":
-        return Access.AWS_SERVICE, None
-    if principal.type == "deleted":
-        return Access.DELETED, None
-    if principal.account is None or principal.type in {"unknown", "public"}:
-        return Access.UNKNOWN, None
-    if principal.type == "account" and principal.account == owner:
-        return Access.OWNER_DELEGATED, None
-    return relation(principal.account, owner, organization)
 
 
 def _named(written: str) -> Principal:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
+from reports.access.engine.analysis_key import ACCOUNT_KEYS
 from reports.access.engine.condition_text import describe_condition, join_and
 from reports.access.engine.context_values import (
     ANYONE,
@@ -41,7 +42,7 @@ from reports.access.engine.model import (
 )
 from reports.access.engine.policy_lint import lint_policy
 from reports.access.engine.policy_parser import Policy
-from reports.access.engine.principals import Principal, classify
+from reports.access.engine.principals import Principal, classify, mentioned_accounts, relation_of
 from reports.access.engine.request_principals import Caller, Kind, Origin, caller_of
 from reports.access.engine.service_sources import SOURCE_KEYS, acts_for, example_accounts, mentioned_sources
 from reports.access.engine.solver import (
@@ -59,10 +60,6 @@ from reports.access.engine.solver import (
 )
 from reports.access.engine.wildcards import has_wildcard, matches
 
-_ACCOUNT_KEYS = frozenset(
-    {"kms:calleraccount", "aws:principalaccount", "aws:principalarn", "aws:userid", "aws:vpceaccount"}
-)
-_DIGITS = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
 _ORGANIZATION = re.compile(r"o-[a-z0-9]{4,32}")
 _MAX_CALLERS = 500
 _LEVELS = (
@@ -76,7 +73,7 @@ def analyse_policy(policy: Policy, key_facts: KeyFacts, organization: Organizati
     """Return every access path through a key policy, and its lint findings. Never raises on a policy's content."""
     analyzer = PolicyAnalyzer(policy, key_facts, organization)
     verdicts = tuple(dict.fromkeys(analyzer.verdicts()))
-    return Analysis(verdicts, lint_policy(policy, analyzer.rules, verdicts, key_facts))
+    return Analysis(verdicts, tuple(lint_policy(policy, analyzer.rules, verdicts, key_facts)))
 
 
 class PolicyAnalyzer:
@@ -138,18 +135,10 @@ class PolicyAnalyzer:
             if operations := self._effective(rule.operations & ~denied_to_everyone(self.denies), account):
                 yield self._unknown(rule, written, account, names(operations), reason)
             return
-        for verdict, held in self._evaluate(rule, caller, written, self._access(principal), level=INSIDE_NETWORKS):
+        access, _ = relation_of(principal, self._facts.account, self._organization)
+        for verdict, held in self._evaluate(rule, caller, written, access, level=INSIDE_NETWORKS):
             yield verdict
             yield from self._on_behalf_of(rule, caller, verdict, held)
-
-    def _access(self, principal: Principal) -> Access:
-        if principal.type == "service":
-            return Access.AWS_SERVICE
-        if principal.type == "deleted":
-            return Access.DELETED
-        if principal.type == "account" and principal.account == self._facts.account:
-            return Access.OWNER_DELEGATED
-        return relation(principal.account, self._facts.account, self._organization)[0]
 
     def _analyze_everyone(self, rule: Rule) -> Iterator[Verdict]:
         """Yield the access through a statement about everyone: strangers first, others only beyond what strangers can do."""
@@ -290,11 +279,11 @@ class PolicyAnalyzer:
         identities: set[str] = set()
         for rule in self.rules:
             for named in rule.statement.principals:
-                accounts.update(_DIGITS.findall(named.value))
+                accounts.update(mentioned_accounts(named.value))
             for element in rule.elements:
                 for value in element.values:
-                    if element.key in _ACCOUNT_KEYS:
-                        accounts.update(_DIGITS.findall(value))
+                    if element.key in ACCOUNT_KEYS:
+                        accounts.update(mentioned_accounts(value))
                         part = (value.split(":", 5) + [""] * 5)[4] if element.key == "aws:principalarn" else value
                         if has_wildcard(part) and part.strip("*?") and not part.strip("0123456789*?"):
                             patterns.append(part)
