@@ -15,7 +15,6 @@ from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table
 from models.hashing import content_hash
 from models.store.staging import stage
 from models.tables.access_analysis import AccessPolicy
-from models.versioned import Base
 from reports.access.analysis.runner import AnalysisRequest
 from reports.access.engine.analysis_key import ENGINE, cache_key, context_inputs, deny_scope, organization_key
 from reports.access.engine.model import KeyFacts, Organization
@@ -85,16 +84,11 @@ def find_pending(connection: Connection, organization: Organization, watermark: 
     return pending
 
 
-def assign_analyses(connection: Connection, run_id: int) -> int:
-    """Store the analysis of each key as history, after :func:`find_pending`; return the number of rows written."""
-    statements = [statement.format(join=_join(connection)) for statement in _ASSIGN]
-    written = 0
-    for statement in statements:
-        parameters = {"run": run_id} if ":run" in statement else {}
-        result = connection.execute(text(statement), parameters, execution_options={"preserve_rowcount": True})
-        if "INTO key_analysis" in statement or "UPDATE key_analysis" in statement:
-            written += max(result.rowcount, 0)
-    return written
+def assign_analyses(connection: Connection, run_id: int) -> None:
+    """Store the analysis of each key as history, after :func:`find_pending`."""
+    join = _join(connection)
+    for statement in _ASSIGN:
+        connection.execute(text(statement.format(join=join)), {"run": run_id} if ":run" in statement else {})
 
 
 class _Policies:
@@ -165,7 +159,7 @@ def _insert_policies(connection: Connection, watermark: Watermark, policies: _Po
         inputs = " ".join(context_inputs(policy))
         rows.append({"policy_hash": bytes(digest), "context_inputs": inputs, "deny_scope": deny_scope(policy).value})
     if rows:
-        connection.execute(insert(Base.metadata.tables[AccessPolicy.__tablename__]), rows)
+        connection.execute(insert(AccessPolicy.table()), rows)
 
 
 def _collect_versions(connection: Connection, watermark: Watermark) -> None:
