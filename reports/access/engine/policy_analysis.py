@@ -193,12 +193,11 @@ class PolicyAnalyzer:
         if SOURCE_KEYS.isdisjoint(element.key for element in elements):
             return
         call = Call(self.candidates, caller, representative(held)[1], INSIDE_NETWORKS)
-
         ours = self._organization.organization_id
 
         def acts(account: str, organization: str = "o-foreign0000") -> bool | None:
-            member = account in self._organization.accounts and ours
-            return acts_for(rule.elements, denies, call, account, ours if member and ours else organization)
+            own = ours if account in self._organization.accounts else None
+            return acts_for(rule.elements, denies, call, account, own or organization)
 
         accounts, organizations = mentioned_sources(elements)
         known = frozenset({self._facts.account, *accounts})
