@@ -6,8 +6,9 @@ aliases are handled individually.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, text
@@ -46,18 +47,18 @@ _SINGLE = _temporary(
 class Watermark:
     """What previous analyses covered: the last versions of the tables, and the organization."""
 
-    policy: int = 0
-    metadata: int = 0
-    organization: bool = True
+    policy: int
+    metadata: int
+    organization: bool
     """Whether the organization is unchanged."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PendingAnalyses:
     """The analyses to run, by analysis id, and how many policy versions need them."""
 
-    requests: dict[bytes, AnalysisRequest] = field(default_factory=dict)
-    versions: int = 0
+    requests: dict[bytes, AnalysisRequest]
+    versions: int
 
 
 def find_pending(connection: Connection, organization: Organization, watermark: Watermark) -> PendingAnalyses:
@@ -65,23 +66,30 @@ def find_pending(connection: Connection, organization: Organization, watermark: 
 
     Leaves the analysis of each key in temporary tables, for :func:`assign_analyses`.
     """
-    policies = _Policies(connection)
-    _insert_policies(connection, watermark, policies)
+    parsed = cache(parse)
+    _insert_policies(connection, watermark, parsed)
     _collect_versions(connection, watermark)
-    pending = PendingAnalyses()
-    shared, single = [], []
+    query = "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN (SELECT policy_hash FROM access_pending)"
+    texts: dict[bytes, str] = {bytes(digest): received for digest, received in connection.execute(text(query))}
+    requests: dict[bytes, AnalysisRequest] = {}
+
+    def request(digest: bytes, facts: KeyFacts) -> tuple[bytes, bytes]:
+        """Return the id of the analysis of a policy on a key, and the content hash of the rows with this id."""
+        policy = parsed(texts[digest])
+        identity = [ENGINE, digest.hex(), cache_key(policy, facts), organization_key(policy, facts, organization)]
+        analysis_id = content_hash(identity)
+        if analysis_id not in requests:
+            requests[analysis_id] = AnalysisRequest(analysis_id, texts[digest], facts, policy_hash=digest)
+        return analysis_id, content_hash([analysis_id.hex()])
+
+    shared = []
     for row in connection.execute(text(_distinct(connection))).mappings():
-        arn = f"{row['head']}:kms::{row['account_id']}:key/-"
-        facts = key_facts(arn, row, None, None)
-        digest = _request(pending, policies, row["policy_hash"], facts, organization)
-        shared.append((*(row[name] for name in _GROUP), digest, content_hash([digest.hex()])))
-    for version, policy_hash, facts in _singles(connection):
-        digest = _request(pending, policies, policy_hash, facts, organization)
-        single.append((version, digest, content_hash([digest.hex()])))
+        facts = key_facts(f"{row['head']}:kms::{row['account_id']}:key/-", row, None, None)
+        shared.append((*(row[name] for name in _GROUP), *request(bytes(row["policy_hash"]), facts)))
+    single = [(version, *request(digest, facts)) for version, digest, facts in _singles(connection)]
     stage(connection, _SHARED, shared)
     stage(connection, _SINGLE, single)
-    pending.versions = connection.execute(text("SELECT count(*) FROM access_pending")).scalar_one()
-    return pending
+    return PendingAnalyses(requests, connection.execute(text("SELECT count(*) FROM access_pending")).scalar_one())
 
 
 def assign_analyses(connection: Connection, run_id: int) -> None:
@@ -89,41 +97,6 @@ def assign_analyses(connection: Connection, run_id: int) -> None:
     join = _join(connection)
     for statement in _ASSIGN:
         connection.execute(text(statement.format(join=join)), {"run": run_id} if ":run" in statement else {})
-
-
-class _Policies:
-    """Policy texts, loaded all at once on first use, and parsed policies."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._texts: dict[bytes, str] = {}
-        self._parsed: dict[bytes, Policy] = {}
-
-    def text(self, policy_hash: bytes) -> str:
-        if not self._texts:
-            query = (
-                "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
-                "(SELECT policy_hash FROM access_pending)"
-            )
-            self._texts = {bytes(digest): received for digest, received in self._connection.execute(text(query))}
-        return self._texts[policy_hash]
-
-    def policy(self, policy_hash: bytes, received: str | None = None) -> Policy:
-        if policy_hash not in self._parsed:
-            self._parsed[policy_hash] = parse(self.text(policy_hash) if received is None else received)
-        return self._parsed[policy_hash]
-
-
-def _request(
-    pending: PendingAnalyses, policies: _Policies, policy_hash: Any, facts: KeyFacts, organization: Organization
-) -> bytes:
-    digest = bytes(policy_hash)
-    policy = policies.policy(digest)
-    identity = [ENGINE, digest.hex(), cache_key(policy, facts), organization_key(policy, facts, organization)]
-    analysis_id = content_hash(identity)
-    if analysis_id not in pending.requests:
-        pending.requests[analysis_id] = AnalysisRequest(analysis_id, policies.text(digest), facts, policy_hash=digest)
-    return analysis_id
 
 
 def key_facts(
@@ -146,7 +119,7 @@ WHERE p.valid_to IS NULL
 """
 
 
-def _insert_policies(connection: Connection, watermark: Watermark, policies: _Policies) -> None:
+def _insert_policies(connection: Connection, watermark: Watermark, parsed: Callable[[str], Policy]) -> None:
     """Insert the inputs and the deny scope of new policies into access_policy."""
     query = (
         "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
@@ -155,7 +128,7 @@ def _insert_policies(connection: Connection, watermark: Watermark, policies: _Po
     )
     rows = []
     for digest, received in connection.execute(text(query), {"after": watermark.policy}):
-        policy = policies.policy(bytes(digest), received)
+        policy = parsed(received)
         inputs = " ".join(context_inputs(policy))
         rows.append({"policy_hash": bytes(digest), "context_inputs": inputs, "deny_scope": deny_scope(policy).value})
     if rows:

@@ -184,20 +184,14 @@ def insert_results(
     connection: Connection, requests: Iterable[AnalysisRequest], results: Iterable[AnalysisResult]
 ) -> None:
     """Insert analyses with their verdicts and lint findings."""
-    analyses = [request.row() | {"engine": ENGINE} for request in requests]
-    verdicts: list[dict[str, Any]] = []
-    lint_findings: list[dict[str, Any]] = []
-    for result in results:
-        verdicts += result.verdicts
-        lint_findings += result.lint_findings
-    rows_by_table: tuple[tuple[type[Base], list[dict[str, Any]]], ...] = (
-        (AccessAnalysis, analyses),
-        (AccessVerdict, verdicts),
-        (PolicyLint, lint_findings),
-    )
-    for mapped, rows in rows_by_table:
+    results = list(results)
+    for table, rows in (
+        (AccessAnalysis.table(), [request.row() | {"engine": ENGINE} for request in requests]),
+        (AccessVerdict.table(), [row for result in results for row in result.verdicts]),
+        (PolicyLint.table(), [row for result in results for row in result.lint_findings]),
+    ):
         if rows:
-            _insert(connection, mapped.table(), rows)
+            _insert(connection, table, rows)
 
 
 def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
