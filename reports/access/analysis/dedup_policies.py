@@ -252,46 +252,36 @@ def attributes(
 
 _ASSIGN = (
     "DROP TABLE IF EXISTS access_assigned",
+    # A policy version that is not new gets another analysis from this run on, if another input has changed.
     """
     CREATE TEMPORARY TABLE access_assigned AS
-    SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content_hash
+    SELECT c.key_arn, c.fresh, CASE c.fresh WHEN 1 THEN p.valid_from ELSE :run END AS valid_from, p.valid_to,
+      v.analysis_id, v.content_hash
     FROM access_pending c JOIN key_policy p ON p.version_id = c.version_id {join}
     UNION ALL
-    SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content_hash
+    SELECT c.key_arn, c.fresh, CASE c.fresh WHEN 1 THEN p.valid_from ELSE :run END, p.valid_to,
+      v.analysis_id, v.content_hash
     FROM access_pending c JOIN key_policy p ON p.version_id = c.version_id
     JOIN access_single v ON v.version_id = c.version_id
     """,
     "CREATE INDEX access_judged_key ON access_assigned (key_arn)",
-    # A new policy version closes the analysis of its predecessor.
     """
-    DELETE FROM key_analysis WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 1)
-      AND valid_from >=
-      (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn AND j.fresh = 1)
+    DELETE FROM access_assigned WHERE fresh = 0 AND EXISTS
+      (SELECT 1 FROM key_analysis k WHERE k.key_arn = access_assigned.key_arn AND k.valid_to IS NULL
+        AND k.analysis_id = access_assigned.analysis_id)
+    """,
+    # The first new analysis of a key closes its predecessor.
+    """
+    DELETE FROM key_analysis WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned)
+      AND valid_from >= (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn)
     """,
     """
     UPDATE key_analysis SET valid_to =
-      (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn AND j.fresh = 1)
-    WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 1)
+      (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn)
+    WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned)
     """,
     """
     INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content_hash)
-    SELECT key_arn, analysis_id, valid_from, valid_to, content_hash FROM access_assigned WHERE fresh = 1
-    """,
-    # The same policy with another analysis: another input has changed in this run.
-    """
-    DELETE FROM key_analysis WHERE valid_to IS NULL AND valid_from >= :run
-      AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 0)
-      AND analysis_id <> (SELECT j.analysis_id FROM access_assigned j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
-    """,
-    """
-    UPDATE key_analysis SET valid_to = :run WHERE valid_to IS NULL
-      AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 0)
-      AND analysis_id <> (SELECT j.analysis_id FROM access_assigned j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
-    """,
-    """
-    INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content_hash)
-    SELECT j.key_arn, j.analysis_id, :run, NULL, j.content_hash FROM access_assigned j
-    WHERE j.fresh = 0 AND NOT EXISTS
-      (SELECT 1 FROM key_analysis k WHERE k.key_arn = j.key_arn AND k.valid_to IS NULL)
+    SELECT key_arn, analysis_id, valid_from, valid_to, content_hash FROM access_assigned
     """,
 )
