@@ -80,7 +80,8 @@ class _GrantAnalyzer:
         grant = self._grant
         operations, unknown, readable = _operations(grant.operations)
         operations &= supported(self._facts.key_spec, self._facts.key_usage)
-        grantee = _grantee(grant.grantee_principal, grant.grantee_service_principal)
+        service, identity = grant.grantee_service_principal, grant.grantee_principal
+        grantee = Principal(service, "service") if service else _named(identity or "")
         if not readable:
             yield self._verdict(grantee, (), reason="the grant's operations could not be parsed")
         elif unknown:
@@ -91,7 +92,7 @@ class _GrantAnalyzer:
             if retiring != grantee or not operations & _RETIRE:
                 yield from self._evaluate(retiring, _RETIRE)
 
-    def _evaluate(self, principal: Principal | None, operations: int) -> Iterator[Verdict]:
+    def _evaluate(self, principal: Principal, operations: int) -> Iterator[Verdict]:
         denies = self._denies
         certain, unsure, reason = self._apply_denies(denies, principal, operations) if denies else (operations, 0, "")
         if certain:
@@ -99,9 +100,9 @@ class _GrantAnalyzer:
         if unsure:
             yield self._verdict(principal, names(unsure), unsure, reason)
 
-    def _apply_denies(self, denies: _DenyRules, principal: Principal | None, operations: int) -> tuple[int, int, str]:
+    def _apply_denies(self, denies: _DenyRules, principal: Principal, operations: int) -> tuple[int, int, str]:
         """Return the operations that no Deny removes, those that are unknown, and the reason for the latter."""
-        caller = caller_of(principal, self._facts.arn, self._organization.accounts) if principal else None
+        caller = caller_of(principal, self._facts.arn, self._organization.accounts)
         if caller is None:
             return operations & ~denied_to_everyone(denies.rules), 0, ""
         applicable = denies_of(denies.rules, caller, ALL)
@@ -118,10 +119,7 @@ class _GrantAnalyzer:
                 reason = result.reason
         return certain, unsure, reason
 
-    def _verdict(
-        self, principal: Principal | None, operations: tuple[str, ...], held: int = 0, reason: str = ""
-    ) -> Verdict:
-        principal = principal or Principal("", "unknown")
+    def _verdict(self, principal: Principal, operations: tuple[str, ...], held: int = 0, reason: str = "") -> Verdict:
         written, account = principal.written, principal.account
         access, party = relation_of(principal, self._facts.account, self._organization)
         if access is Access.UNKNOWN and not reason:
@@ -130,7 +128,7 @@ class _GrantAnalyzer:
         if reason:
             access = Access.UNKNOWN
         elif access is not Access.DELETED:
-            operation, mask = representative(held) if held else ("", 0)
+            operation, mask = representative(held)
             values = _values(self._constraints, mask)
             context = {key: value for key, value in values.items() if isinstance(value, str)}
             witness = Witness(written, account, f"kms:{operation}", context)
@@ -221,12 +219,6 @@ def _named(written: str) -> Principal:
     return classify(Named("AWS", written))
 
 
-def _grantee(identity: str | None, service: str | None) -> Principal | None:
-    if service:
-        return Principal(service, "service")
-    return _named(identity) if identity else None
-
-
 def _retiring(grant: Grant, facts: KeyFacts) -> list[Principal]:
     """Return who can retire the grant: the named principals, and the issuing account if it is not the key's account."""
     principals = []
@@ -236,7 +228,7 @@ def _retiring(grant: Grant, facts: KeyFacts) -> list[Principal]:
         principals.append(_named(grant.retiring_principal))
     if grant.issuing_account and facts.account not in grant.issuing_account:
         principals.append(_named(grant.issuing_account))
-    return list(dict.fromkeys(principals)) if len(principals) > 1 else principals
+    return list(dict.fromkeys(principals))
 
 
 @lru_cache(maxsize=16_384)
