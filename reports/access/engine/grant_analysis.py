@@ -73,7 +73,7 @@ class _GrantAnalyzer:
         self._facts = facts
         self._organization = organization
         self._constraints = _constraints(grant.constraints) if grant.constraints else ()
-        self._denies = _deny_rules(policy, facts, organization) if policy is not None and _has_deny(policy) else None
+        self._denies = _deny_rules(policy, facts, organization)
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield the verdicts on the grantee, then on the principals that can retire the grant."""
@@ -205,14 +205,12 @@ _DENY_CACHE: list[_DenyRules] = []
 """The Deny rules of the last policy; callers analyze grants of the same or equivalent keys consecutively."""
 
 
-def _deny_rules(policy: Policy, facts: KeyFacts, organization: Organization) -> _DenyRules:
+def _deny_rules(policy: Policy | None, facts: KeyFacts, organization: Organization) -> _DenyRules | None:
+    if policy is None or not any(statement.effect == "Deny" for statement in policy.statements):
+        return None
     if not (_DENY_CACHE and _DENY_CACHE[0].is_of(policy, facts, organization)):
         _DENY_CACHE[:] = [_DenyRules(policy, facts, organization)]
     return _DENY_CACHE[0]
-
-
-def _has_deny(policy: Policy) -> bool:
-    return any(statement.effect == "Deny" for statement in policy.statements)
 
 
 def _named(written: str) -> Principal:

@@ -88,12 +88,11 @@ def conditions_on_caller(elements: Iterable[Element], audiences: Iterable[Audien
             if family in WITH_VARIABLES:
                 atoms[Atom(attribute, family if exact else "like", values)] = None
         known = constants.get(element.key)
-        for variable in element.variables if isinstance(known, str) and element.key not in CALLER_KEYS else ():
-            if variable in _ATTRIBUTES and isinstance(known, str):
-                complete &= all(pattern_of(text) in {"*", text} for text in element.values)
-                atoms[Atom(_ATTRIBUTES[variable], "caseless" if element.family == "caseless" else "text", (known,))] = (
-                    None
-                )
+        if not isinstance(known, str) or element.key in CALLER_KEYS:
+            continue
+        for attribute in [_ATTRIBUTES[variable] for variable in element.variables if variable in _ATTRIBUTES]:
+            complete &= all(pattern_of(text) in {"*", text} for text in element.values)
+            atoms[Atom(attribute, "caseless" if element.family == "caseless" else "text", (known,))] = None
     named: set[str] = set()
     by_name = False
     for audience in audiences:  # services that NotPrincipal lists are callers of their own
@@ -116,11 +115,9 @@ class Identities:
         key = caller, conditions
         if key not in self._cache:
             try:
-                identities = sorted(self._identities(caller, conditions), key=_order)
+                self._cache[key] = tuple(sorted(self._identities(caller, conditions), key=_order))
             except TooManyStatesError:
                 self._cache[key] = None
-            else:
-                self._cache[key] = tuple(identities)
         return self._cache[key]
 
     def _identities(self, caller: Caller, conditions: Conditions) -> Iterator[Identity]:

@@ -190,13 +190,11 @@ def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterat
         if remaining is None:
             continue
         context = {key: identity.values[key] for key in keys}
-        relevant = {key for element in _all(*remaining) for key in element.keys}
-        cache_key = (remaining, tuple(context[key] for key in relevant & keys))
+        relevant = {key: context[key] for element in _all(*remaining) for key in element.keys if key in keys}
+        cache_key = (remaining, tuple(relevant.values()))
         result = known.get(cache_key)
         if result is None:
-            result = known[cache_key] = _search_context(
-                *remaining, call, {key: context[key] for key in relevant & keys}
-            )
+            result = known[cache_key] = _search_context(*remaining, call, relevant)
         if result.answer:
             succeeded = True
             yield replace(result, context={**witness_context(context), **result.context}, identity=identity)
