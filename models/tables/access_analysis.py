@@ -27,7 +27,7 @@ class AccessPolicy(Base):
 
     policy_hash: Mapped[bytes] = mapped_column(LargeBinary(16), primary_key=True)
     context_inputs: Mapped[str]
-    """Values of :data:`reports.access.engine.analysis_key.CONTEXT_INPUTS`, separated by spaces."""
+    """Values of :func:`reports.access.engine.analysis_key.context_inputs`, separated by spaces."""
     deny_scope: Mapped[str]
     """What its Deny statements can do to grants: one of :class:`reports.access.engine.analysis_key.DenyScope`."""
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, text
+from sqlalchemy import Connection, Engine, text
 
 from models.hashing import content_hash
 from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
-from models.versioned import Base
 from reports.access.analysis.dedup_policies import attributes, key_facts
 from reports.access.analysis.runner import AnalysisRequest
 from reports.access.engine.model import Grant, Organization
@@ -64,12 +63,12 @@ GROUP BY analysis_id
 
 
 def find_pending_grants(
-    engine: Engine, engine_url: str, organization: Organization, after: int, after_analysis: int
+    engine: Engine, engine_url: str, organization: str, after: int, after_analysis: int
 ) -> list[AnalysisRequest]:
     """Return the grant shapes without an analysis.
 
     Considers grants newer than version ``after``, and grants on keys whose policy analysis is newer than version
-    ``after_analysis``.
+    ``after_analysis``. ``organization`` is the digest of the organization.
     """
     with new_connection() as duck:
         duck.execute("SET memory_limit = '2GB'")
@@ -78,17 +77,13 @@ def find_pending_grants(
         for macro in MACROS:
             duck.execute(macro)
         copy_slices(duck, engine_url, _slices(after, after_analysis))
-        duck.execute(f"SET VARIABLE organization = '{organization_digest(organization)}'")
+        duck.execute(f"SET VARIABLE organization = '{organization}'")
         duck.execute(_SHAPES)
         cursor = duck.execute(_NEW)
         names = [column[0] for column in cursor.description or ()]
         rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
     with engine.connect() as connection:
         return _requests(connection, rows)
-
-
-def _table(mapped: type[Base]) -> Table:
-    return Base.metadata.tables[mapped.__tablename__]
 
 
 def _slices(after: int, after_analysis: int) -> list[TableSlice]:
@@ -100,11 +95,11 @@ def _slices(after: int, after_analysis: int) -> list[TableSlice]:
         analyses = f"(valid_to IS NULL OR version_id > {after_analysis:d})"
         keys = f" AND key_arn IN (SELECT key_arn FROM key_grant WHERE {grants})"
     return [
-        TableSlice(_table(KeyGrant), _GRANT, grants),
-        TableSlice(_table(KeyMetadata), ("key_arn", "key_spec", "key_usage"), f"valid_to IS NULL{keys}"),
-        TableSlice(_table(KeyAnalysis), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"{analyses}{keys}"),
-        TableSlice(_table(AccessAnalysis), ("analysis_id", "policy_hash")),
-        TableSlice(_table(AccessPolicy), ("policy_hash", "context_inputs", "deny_scope")),
+        TableSlice(KeyGrant.table(), _GRANT, grants),
+        TableSlice(KeyMetadata.table(), ("key_arn", "key_spec", "key_usage"), f"valid_to IS NULL{keys}"),
+        TableSlice(KeyAnalysis.table(), ("key_arn", "analysis_id", "valid_from", "valid_to"), f"{analyses}{keys}"),
+        TableSlice(AccessAnalysis.table(), ("analysis_id", "policy_hash")),
+        TableSlice(AccessPolicy.table(), ("policy_hash", "context_inputs", "deny_scope")),
     ]
 
 

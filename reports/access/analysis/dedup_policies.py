@@ -6,8 +6,9 @@ aliases are handled individually.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, text
@@ -15,7 +16,6 @@ from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table
 from models.hashing import content_hash
 from models.store.staging import stage
 from models.tables.access_analysis import AccessPolicy
-from models.versioned import Base
 from reports.access.analysis.runner import AnalysisRequest
 from reports.access.engine.analysis_key import ENGINE, cache_key, context_inputs, deny_scope, organization_key
 from reports.access.engine.model import KeyFacts, Organization
@@ -47,18 +47,18 @@ _SINGLE = _temporary(
 class Watermark:
     """What previous analyses covered: the last versions of the tables, and the organization."""
 
-    policy: int = 0
-    metadata: int = 0
-    organization: bool = True
+    policy: int
+    metadata: int
+    organization: bool
     """Whether the organization is unchanged."""
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class PendingAnalyses:
     """The analyses to run, by analysis id, and how many policy versions need them."""
 
-    requests: dict[bytes, AnalysisRequest] = field(default_factory=dict)
-    versions: int = 0
+    requests: dict[bytes, AnalysisRequest]
+    versions: int
 
 
 def find_pending(connection: Connection, organization: Organization, watermark: Watermark) -> PendingAnalyses:
@@ -66,70 +66,37 @@ def find_pending(connection: Connection, organization: Organization, watermark: 
 
     Leaves the analysis of each key in temporary tables, for :func:`assign_analyses`.
     """
-    policies = _Policies(connection)
-    _insert_policies(connection, watermark, policies)
+    parsed = cache(parse)
+    _insert_policies(connection, watermark, parsed)
     _collect_versions(connection, watermark)
-    pending = PendingAnalyses()
-    shared, single = [], []
+    query = "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN (SELECT policy_hash FROM access_pending)"
+    texts: dict[bytes, str] = {bytes(digest): received for digest, received in connection.execute(text(query))}
+    requests: dict[bytes, AnalysisRequest] = {}
+
+    def request(digest: bytes, facts: KeyFacts) -> tuple[bytes, bytes]:
+        """Return the id of the analysis of a policy on a key, and the content hash of the rows with this id."""
+        policy = parsed(texts[digest])
+        identity = [ENGINE, digest.hex(), cache_key(policy, facts), organization_key(policy, facts, organization)]
+        analysis_id = content_hash(identity)
+        if analysis_id not in requests:
+            requests[analysis_id] = AnalysisRequest(analysis_id, texts[digest], facts, policy_hash=digest)
+        return analysis_id, content_hash([analysis_id.hex()])
+
+    shared = []
     for row in connection.execute(text(_distinct(connection))).mappings():
-        arn = f"{row['head']}:kms::{row['account_id']}:key/-"
-        facts = key_facts(arn, row, None, None)
-        digest = _request(pending, policies, row["policy_hash"], facts, organization)
-        shared.append((*(row[name] for name in _GROUP), digest, content_hash([digest.hex()])))
-    for version, policy_hash, facts in _singles(connection):
-        digest = _request(pending, policies, policy_hash, facts, organization)
-        single.append((version, digest, content_hash([digest.hex()])))
+        facts = key_facts(f"{row['head']}:kms::{row['account_id']}:key/-", row, None, None)
+        shared.append((*(row[name] for name in _GROUP), *request(bytes(row["policy_hash"]), facts)))
+    single = [(version, *request(digest, facts)) for version, digest, facts in _singles(connection)]
     stage(connection, _SHARED, shared)
     stage(connection, _SINGLE, single)
-    pending.versions = connection.execute(text("SELECT count(*) FROM access_pending")).scalar_one()
-    return pending
+    return PendingAnalyses(requests, connection.execute(text("SELECT count(*) FROM access_pending")).scalar_one())
 
 
-def assign_analyses(connection: Connection, run_id: int) -> int:
-    """Store the analysis of each key as history, after :func:`find_pending`; return the number of rows written."""
-    statements = [statement.format(join=_join(connection)) for statement in _ASSIGN]
-    written = 0
-    for statement in statements:
-        parameters = {"run": run_id} if ":run" in statement else {}
-        result = connection.execute(text(statement), parameters, execution_options={"preserve_rowcount": True})
-        if "INTO key_analysis" in statement or "UPDATE key_analysis" in statement:
-            written += max(result.rowcount, 0)
-    return written
-
-
-class _Policies:
-    """Policy texts, loaded all at once on first use, and parsed policies."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._texts: dict[bytes, str] = {}
-        self._parsed: dict[bytes, Policy] = {}
-
-    def text(self, policy_hash: bytes) -> str:
-        if not self._texts:
-            query = (
-                "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
-                "(SELECT policy_hash FROM access_pending)"
-            )
-            self._texts = {bytes(digest): received for digest, received in self._connection.execute(text(query))}
-        return self._texts[policy_hash]
-
-    def policy(self, policy_hash: bytes, received: str | None = None) -> Policy:
-        if policy_hash not in self._parsed:
-            self._parsed[policy_hash] = parse(self.text(policy_hash) if received is None else received)
-        return self._parsed[policy_hash]
-
-
-def _request(
-    pending: PendingAnalyses, policies: _Policies, policy_hash: Any, facts: KeyFacts, organization: Organization
-) -> bytes:
-    digest = bytes(policy_hash)
-    policy = policies.policy(digest)
-    identity = [ENGINE, digest.hex(), cache_key(policy, facts), organization_key(policy, facts, organization)]
-    analysis_id = content_hash(identity)
-    if analysis_id not in pending.requests:
-        pending.requests[analysis_id] = AnalysisRequest(analysis_id, policies.text(digest), facts, policy_hash=digest)
-    return analysis_id
+def assign_analyses(connection: Connection, run_id: int) -> None:
+    """Store the analysis of each key as history, after :func:`find_pending`."""
+    join = _join(connection)
+    for statement in _ASSIGN:
+        connection.execute(text(statement.format(join=join)), {"run": run_id} if ":run" in statement else {})
 
 
 def key_facts(
@@ -152,7 +119,7 @@ WHERE p.valid_to IS NULL
 """
 
 
-def _insert_policies(connection: Connection, watermark: Watermark, policies: _Policies) -> None:
+def _insert_policies(connection: Connection, watermark: Watermark, parsed: Callable[[str], Policy]) -> None:
     """Insert the inputs and the deny scope of new policies into access_policy."""
     query = (
         "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
@@ -161,11 +128,11 @@ def _insert_policies(connection: Connection, watermark: Watermark, policies: _Po
     )
     rows = []
     for digest, received in connection.execute(text(query), {"after": watermark.policy}):
-        policy = policies.policy(bytes(digest), received)
+        policy = parsed(received)
         inputs = " ".join(context_inputs(policy))
         rows.append({"policy_hash": bytes(digest), "context_inputs": inputs, "deny_scope": deny_scope(policy).value})
     if rows:
-        connection.execute(insert(Base.metadata.tables[AccessPolicy.__tablename__]), rows)
+        connection.execute(insert(AccessPolicy.table()), rows)
 
 
 def _collect_versions(connection: Connection, watermark: Watermark) -> None:
@@ -285,46 +252,36 @@ def attributes(
 
 _ASSIGN = (
     "DROP TABLE IF EXISTS access_assigned",
+    # A policy version that is not new gets another analysis from this run on, if another input has changed.
     """
     CREATE TEMPORARY TABLE access_assigned AS
-    SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content_hash
+    SELECT c.key_arn, c.fresh, CASE c.fresh WHEN 1 THEN p.valid_from ELSE :run END AS valid_from, p.valid_to,
+      v.analysis_id, v.content_hash
     FROM access_pending c JOIN key_policy p ON p.version_id = c.version_id {join}
     UNION ALL
-    SELECT c.version_id, c.key_arn, c.fresh, p.valid_from, p.valid_to, v.analysis_id, v.content_hash
+    SELECT c.key_arn, c.fresh, CASE c.fresh WHEN 1 THEN p.valid_from ELSE :run END, p.valid_to,
+      v.analysis_id, v.content_hash
     FROM access_pending c JOIN key_policy p ON p.version_id = c.version_id
     JOIN access_single v ON v.version_id = c.version_id
     """,
     "CREATE INDEX access_judged_key ON access_assigned (key_arn)",
-    # A new policy version closes the analysis of its predecessor.
     """
-    DELETE FROM key_analysis WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 1)
-      AND valid_from >=
-      (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn AND j.fresh = 1)
+    DELETE FROM access_assigned WHERE fresh = 0 AND EXISTS
+      (SELECT 1 FROM key_analysis k WHERE k.key_arn = access_assigned.key_arn AND k.valid_to IS NULL
+        AND k.analysis_id = access_assigned.analysis_id)
+    """,
+    # The first new analysis of a key closes its predecessor.
+    """
+    DELETE FROM key_analysis WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned)
+      AND valid_from >= (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn)
     """,
     """
     UPDATE key_analysis SET valid_to =
-      (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn AND j.fresh = 1)
-    WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 1)
+      (SELECT min(j.valid_from) FROM access_assigned j WHERE j.key_arn = key_analysis.key_arn)
+    WHERE valid_to IS NULL AND key_arn IN (SELECT key_arn FROM access_assigned)
     """,
     """
     INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content_hash)
-    SELECT key_arn, analysis_id, valid_from, valid_to, content_hash FROM access_assigned WHERE fresh = 1
-    """,
-    # The same policy with another analysis: another input has changed in this run.
-    """
-    DELETE FROM key_analysis WHERE valid_to IS NULL AND valid_from >= :run
-      AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 0)
-      AND analysis_id <> (SELECT j.analysis_id FROM access_assigned j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
-    """,
-    """
-    UPDATE key_analysis SET valid_to = :run WHERE valid_to IS NULL
-      AND key_arn IN (SELECT key_arn FROM access_assigned WHERE fresh = 0)
-      AND analysis_id <> (SELECT j.analysis_id FROM access_assigned j WHERE j.fresh = 0 AND j.key_arn = key_analysis.key_arn)
-    """,
-    """
-    INSERT INTO key_analysis (key_arn, analysis_id, valid_from, valid_to, content_hash)
-    SELECT j.key_arn, j.analysis_id, :run, NULL, j.content_hash FROM access_assigned j
-    WHERE j.fresh = 0 AND NOT EXISTS
-      (SELECT 1 FROM key_analysis k WHERE k.key_arn = j.key_arn AND k.valid_to IS NULL)
+    SELECT key_arn, analysis_id, valid_from, valid_to, content_hash FROM access_assigned
     """,
 )

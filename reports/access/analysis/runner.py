@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -18,13 +18,12 @@ from reports.access.engine.grant_analysis import (
     analyse_grant,
     constraint_conditions,
 )
-from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict
+from reports.access.engine.model import OTHER_ACCOUNT, Access, Grant, KeyFacts, Organization, Verdict
 from reports.access.engine.policy_analysis import analyse_policy
 from reports.access.engine.policy_parser import Policy, parse
 
 _MIN_PARALLEL = 2_000
 _CHUNK_SIZE = 250
-_EXTERNAL = frozenset({Access.ORGANIZATION, Access.VENDOR, Access.EXTERNAL})
 
 PARTY, GRANT, CONDITIONS, GRANTEE, RETIRING = "{party}", "{grant}", "{conditions}", "{grantee}", "{retiring}"
 """Placeholders for what differs among grants that share an analysis; views replace them."""
@@ -57,7 +56,6 @@ class AnalysisRequest:
 class AnalysisResult:
     """Rows for access_verdict and policy_lint."""
 
-    analysis_id: bytes
     verdicts: list[dict[str, Any]]
     lint_findings: list[dict[str, Any]]
 
@@ -68,14 +66,12 @@ def run_analyses(requests: Sequence[AnalysisRequest], organization: Organization
     if len(requests) < _MIN_PARALLEL:
         yield from (_analyze(request, without_parties) for request in requests)
         return
-    chunks = [requests[start : start + _CHUNK_SIZE] for start in range(0, len(requests), _CHUNK_SIZE)]
-    workers = max(1, min(len(chunks), len(os.sched_getaffinity(0))))
+    workers = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")  # a fork would share this process's connections
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=_init_worker, initargs=(without_parties,)
     ) as pool:
-        for results in pool.map(_analyze_chunk, chunks):
-            yield from results
+        yield from pool.map(_analyze_in_worker, requests, chunksize=_CHUNK_SIZE)
 
 
 _ORGANIZATION: list[Organization] = []
@@ -85,8 +81,8 @@ def _init_worker(organization: Organization) -> None:
     _ORGANIZATION[:] = [organization]
 
 
-def _analyze_chunk(requests: Sequence[AnalysisRequest]) -> list[AnalysisResult]:
-    return [_analyze(request, _ORGANIZATION[0]) for request in requests]
+def _analyze_in_worker(request: AnalysisRequest) -> AnalysisResult:
+    return _analyze(request, _ORGANIZATION[0])
 
 
 @lru_cache(maxsize=4_096)
@@ -95,18 +91,15 @@ def _parsed(received: str) -> Policy:
 
 
 def _analyze(request: AnalysisRequest, organization: Organization) -> AnalysisResult:
-    identity = {"analysis_id": request.analysis_id}
+    def numbered(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{"analysis_id": request.analysis_id, "ordinal": n} | row for n, row in enumerate(rows)]
+
     policy = _parsed(request.received) if request.received is not None else None
     if request.grant is not None:
         verdicts = analyse_grant(request.grant, request.facts, organization, policy)
-        rows = [_row(_to_template(verdict, request.grant)) for verdict in verdicts]
-        return AnalysisResult(request.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], [])
+        return AnalysisResult(numbered(_row(_to_template(verdict, request.grant)) for verdict in verdicts), [])
     analysis = analyse_policy(policy or Policy(readable=False), request.facts, organization)
-    lint_findings = [identity | {"ordinal": n} | asdict(finding) for n, finding in enumerate(analysis.lint_findings)]
-    rows = [_row(verdict) for verdict in analysis.verdicts]
-    return AnalysisResult(
-        request.analysis_id, [identity | {"ordinal": n} | row for n, row in enumerate(rows)], lint_findings
-    )
+    return AnalysisResult(numbered(map(_row, analysis.verdicts)), numbered(map(asdict, analysis.lint_findings)))
 
 
 def _to_template(verdict: Verdict, grant: Grant) -> Verdict:
@@ -129,9 +122,8 @@ def _can_render_in_sql(grant: Grant) -> bool:
 
 
 def _row(verdict: Verdict) -> dict[str, Any]:
-    if verdict.access in _EXTERNAL and verdict.account is not None:
+    if verdict.access in OTHER_ACCOUNT and verdict.account is not None:
         verdict = replace(verdict, access=Access.EXTERNAL, party=PARTY)
-    witness = verdict.witness
     return {
         "access": verdict.access.value,
         "principal": verdict.principal,
@@ -141,16 +133,7 @@ def _row(verdict: Verdict) -> dict[str, Any]:
         "statement_index": verdict.statement_index,
         "conditions": verdict.conditions,
         "reason": verdict.reason,
-        "witness": None
-        if witness is None
-        else _json(
-            {
-                "caller": witness.caller,
-                "account": witness.account,
-                "operation": witness.operation,
-                "context": dict(witness.context),
-            }
-        ),
+        "witness": None if verdict.witness is None else _json(asdict(verdict.witness)),
         "message": verdict.message,
     }
 

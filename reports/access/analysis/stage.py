@@ -86,19 +86,20 @@ def _analyze(engine: Engine, engine_url: str, redo: bool, started: float) -> Ana
             clear(connection)
             # Ids are reused: a new value tells the mart to reload everything.
             save_state(connection, {"rebuilt": (0, uuid.uuid4().hex)})
-        unchanged = state.get("organization") == (0, organization_digest(organization))
+        digest = organization_digest(organization)
+        unchanged = state.get("organization") == (0, digest)
         watermark = Watermark(_last_seen(state, "key_policy"), _last_seen(state, "key_metadata"), unchanged)
         pending = find_pending(connection, organization, watermark)
         requests = [pending.requests[new_id] for new_id in missing(connection, pending.requests)]
         insert_results(connection, requests, run_analyses(requests, organization))
         assign_analyses(connection, run_id)
-        save_state(connection, {"organization": (0, organization_digest(organization)), "engine": (0, ENGINE)})
+        save_state(connection, {"organization": (0, digest), "engine": (0, ENGINE)})
         save_state(connection, {name: _latest(connection, name) for name in ("key_policy", "key_metadata")})
     # DuckDB has its own copy of SQLite. Two copies in one process do not see each other's file locks, so all connections of
     # this engine have to be closed.
     engine.dispose()
     after = _last_seen(state, "key_grant") if unchanged else 0
-    grants = find_pending_grants(engine, engine_url, organization, after, _last_seen(state, "key_analysis"))
+    grants = find_pending_grants(engine, engine_url, digest, after, _last_seen(state, "key_analysis"))
     with engine.begin() as connection:
         insert_results(connection, grants, run_analyses(grants, organization))
         save_state(connection, {name: _latest(connection, name) for name in ("key_grant", "key_analysis")})
@@ -121,14 +122,10 @@ def load_organization(connection: Connection) -> Organization:
     return Organization(organization, frozenset(row.account_id for row in rows), {}, paths, now)
 
 
-def _table(mapped: type[Base]) -> Table:
-    return Base.metadata.tables[mapped.__tablename__]
-
-
 def load_state(connection: Connection) -> dict[str, tuple[int, str]]:
     """Return the stored state, or nothing if it does not match the engine or the tables any more."""
     state = {
-        row.name: (row.version_id, row.identity) for row in connection.execute(select(_table(AnalysisWatermark))).all()
+        row.name: (row.version_id, row.identity) for row in connection.execute(select(AnalysisWatermark.table())).all()
     }
     if state.get("engine") != (0, ENGINE):
         return {}
@@ -158,7 +155,7 @@ def _version(connection: Connection, name: str, version_id: int) -> tuple[int, s
 
 def save_state(connection: Connection, state: dict[str, tuple[int, str]]) -> None:
     """Replace the named entries of the stored state."""
-    table = _table(AnalysisWatermark)
+    table = AnalysisWatermark.table()
     connection.execute(delete(table).where(table.c.name.in_(list(state))))
     connection.execute(
         insert(table),
@@ -169,13 +166,13 @@ def save_state(connection: Connection, state: dict[str, tuple[int, str]]) -> Non
 def clear(connection: Connection) -> None:
     """Delete all stored analyses and the state."""
     for mapped in _DERIVED_TABLES:
-        connection.execute(delete(_table(mapped)))
+        connection.execute(delete(mapped.table()))
 
 
 def missing(connection: Connection, analysis_ids: Iterable[bytes]) -> list[bytes]:
     """Return the ids without a stored analysis."""
     ids = list(analysis_ids)
-    table = _table(AccessAnalysis)
+    table = AccessAnalysis.table()
     stored: set[bytes] = set()
     for start in range(0, len(ids), 500):
         chunk = table.c.analysis_id.in_(ids[start : start + 500])
@@ -187,20 +184,14 @@ def insert_results(
     connection: Connection, requests: Iterable[AnalysisRequest], results: Iterable[AnalysisResult]
 ) -> None:
     """Insert analyses with their verdicts and lint findings."""
-    analyses = [request.row() | {"engine": ENGINE} for request in requests]
-    verdicts: list[dict[str, Any]] = []
-    lint_findings: list[dict[str, Any]] = []
-    for result in results:
-        verdicts += result.verdicts
-        lint_findings += result.lint_findings
-    rows_by_table: tuple[tuple[type[Base], list[dict[str, Any]]], ...] = (
-        (AccessAnalysis, analyses),
-        (AccessVerdict, verdicts),
-        (PolicyLint, lint_findings),
-    )
-    for mapped, rows in rows_by_table:
+    results = list(results)
+    for table, rows in (
+        (AccessAnalysis.table(), [request.row() | {"engine": ENGINE} for request in requests]),
+        (AccessVerdict.table(), [row for result in results for row in result.verdicts]),
+        (PolicyLint.table(), [row for result in results for row in result.lint_findings]),
+    ):
         if rows:
-            _insert(connection, _table(mapped), rows)
+            _insert(connection, table, rows)
 
 
 def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

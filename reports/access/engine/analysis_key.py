@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable, Iterator
 from decimal import Decimal
 from enum import StrEnum
 
 from reports.access.engine.condition_operators import parse_timestamp
 from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.policy_parser import Policy, Statement
+from reports.access.engine.principals import mentioned_accounts
 from reports.access.engine.wildcards import has_wildcard
 
 ENGINE = "4"
 """The version of the engine. Increase it with every change of its results: other versions' results are recomputed."""
 
-CONTEXT_INPUTS = ("key", "tags", "aliases", "organization", "time")
-"""The inputs that a policy can depend on: the key's ARN, its tags, its aliases, the accounts of the organization, the
-time."""
-
-_ACCOUNT = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
-_ACCOUNT_KEYS = frozenset(
+ACCOUNT_KEYS = frozenset(
     {"kms:calleraccount", "aws:principalaccount", "aws:principalarn", "aws:userid", "aws:vpceaccount"}
 )
+"""Condition keys whose values name accounts."""
 _TIME_KEYS = ("aws:currenttime", "aws:epochtime")
 _SESSION_KEYS = ("aws:userid", "aws:username", "${")
 _CONSTRAINT_KEYS = ("kms:encryptioncontext", "aws:sourcearn", "${")
@@ -58,7 +54,7 @@ def cache_key(policy: Policy, key_facts: KeyFacts) -> tuple[Hashable, ...]:
 
 
 def context_inputs(policy: Policy) -> tuple[str, ...]:
-    """Return the members of CONTEXT_INPUTS that a policy depends on."""
+    """Return what a policy depends on: key (its ARN), tags, aliases (the key's), organization (its accounts), time."""
     text = _conditions(policy.statements)
     inputs = []
     names_key = any(resource != "*" for statement in policy.statements for resource in statement.resources)
@@ -100,15 +96,15 @@ def organization_key(policy: Policy, key_facts: KeyFacts, organization: Organiza
     mentioned = {key_facts.account}
     for statement in policy.statements:
         for named in statement.principals:
-            mentioned.update(_ACCOUNT.findall(named.value))
-    mentioned.update(_ACCOUNT.findall(text))
+            mentioned.update(mentioned_accounts(named.value))
+    mentioned.update(mentioned_accounts(text))
     inputs: list[Hashable] = [
         *past,
         organization.organization_id,
         bool(organization.accounts),
         tuple(sorted(mentioned & organization.accounts)),
     ]
-    if _patterns(policy):
+    if any(map(has_wildcard, _compared(policy, ACCOUNT_KEYS))):
         inputs.append(tuple(sorted(organization.accounts)))
     if "orgpaths" in text:
         inputs.append(tuple(sorted(organization.organization_paths.items())))
@@ -117,16 +113,7 @@ def organization_key(policy: Policy, key_facts: KeyFacts, organization: Organiza
 
 def _past(policy: Policy, now: dt.datetime | None) -> tuple[Hashable, ...]:
     """Return how many of the times that conditions name are past; nothing without such conditions."""
-    times = [
-        time
-        for statement in policy.statements
-        for block in statement.conditions.values()
-        if isinstance(block, dict)
-        for key, value in block.items()
-        if str(key).strip().lower() in _TIME_KEYS
-        for item in (value if isinstance(value, list) else [value])
-        if (time := parse_timestamp(str(item))) is not None
-    ]
+    times = [time for text in _compared(policy, _TIME_KEYS) if (time := parse_timestamp(text)) is not None]
     return (sum(time <= Decimal(now.timestamp()) for time in times),) if now is not None and times else ()
 
 
@@ -142,16 +129,13 @@ def _depends_on_organization(policy: Policy, text: str) -> bool:
     return everyone or "org" in text
 
 
-def _patterns(policy: Policy) -> bool:
-    """Whether a condition contains an account pattern."""
-    return any(
-        str(key).lower() in _ACCOUNT_KEYS
-        and any(has_wildcard(str(item)) for item in (value if isinstance(value, list) else [value]))
-        for statement in policy.statements
-        for block in statement.conditions.values()
-        if isinstance(block, dict)
-        for key, value in block.items()
-    )
+def _compared(policy: Policy, keys: Collection[str]) -> Iterator[str]:
+    """Yield the values that conditions compare the keys with."""
+    for statement in policy.statements:
+        for block in statement.conditions.values():
+            for key, value in block.items() if isinstance(block, dict) else ():
+                if str(key).strip().lower() in keys:
+                    yield from map(str, value if isinstance(value, list) else [value])
 
 
 def _conditions(statements: tuple[Statement, ...] | list[Statement]) -> str:

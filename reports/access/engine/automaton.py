@@ -126,20 +126,8 @@ def _relevant(alphabet: str, readers: tuple[_Matcher | None, ...]) -> str:
 class _Matcher:
     """The positions in the patterns of one atom, as the bits of one number; a pattern of n tokens has n + 1 positions."""
 
-    __slots__ = (
-        "_advance",
-        "_caseless",
-        "_next",
-        "_saturated",
-        "_stars",
-        "_universal",
-        "characters",
-        "final",
-        "initial",
-    )
-
     def __init__(self, family: str, values: tuple[str, ...]) -> None:
-        self._caseless = family == "caseless"
+        caseless = family == "caseless"
         self._next: dict[tuple[int, str], int] = {}
         self._advance: dict[str, tuple[int, int]] = {}
         self.initial = self.final = self._stars = self._universal = 0
@@ -158,10 +146,10 @@ class _Matcher:
         self.characters = {character for _, token, wild in tokens if not wild for character in token}
         if any(wild and not token.strip("*?:") and token.endswith(":") for _, token, wild in tokens):
             self.characters.add(":")
-        if self._caseless:
+        if caseless:
             self.characters |= {character.upper() for character in self.characters}
         for character in (*self.characters, ""):
-            folded = character.lower() if self._caseless else character
+            folded = character.lower() if caseless else character
             advance = stay = 0
             for bit, token, wild in tokens:
                 if wild and not (token.endswith(":") and character == ":"):

@@ -7,9 +7,10 @@ carry the key, or UNKNOWN. Results are True, False, or None for unknown, as with
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import zip_longest
 from typing import Any, Final
 
 from reports.access.engine.condition_operators import OPERATORS, WITH_VARIABLES, value_test
@@ -20,9 +21,6 @@ class Unknowable(Enum):
     """The type of UNKNOWN."""
 
     UNKNOWN = "unknown"
-
-    def __repr__(self) -> str:
-        return "UNKNOWN"
 
 
 UNKNOWN: Final = Unknowable.UNKNOWN
@@ -57,6 +55,11 @@ class Element:
     unreadable: str = ""
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The condition keys on which the result depends (lower case)."""
+        return (self.key, *self.variables)
+
+    @property
     def optional(self) -> bool:
         """Whether the element holds when the request does not carry the key."""
         return self.if_exists or self.all_values or (self.negated and not self.any_value)
@@ -88,14 +91,8 @@ def _element(operator: str, key: str, value: Any, version: str | None) -> Elemen
     family, negated = OPERATORS[base]
     variables: tuple[str, ...] = ()
     if version == CURRENT and family in WITH_VARIABLES:
-        variables = tuple(
-            dict.fromkeys(
-                match.partition(",")[0].strip().lower()
-                for text in values
-                for match in _VARIABLE.findall(text)
-                if match not in _ESCAPES
-            )
-        )
+        written = (variable for text in values for variable in _VARIABLE.findall(text) if variable not in _ESCAPES)
+        variables = tuple(dict.fromkeys(map(_name, written)))
         if not variables:
             values = tuple(_escaped(text) for text in values)
     if family == "null":
@@ -130,9 +127,11 @@ def _values(value: Any) -> tuple[str, ...] | None:
     return tuple(texts) or None
 
 
+def _name(variable: str) -> str:
+    return variable.partition(",")[0].strip().lower()
+
+
 def _escaped(text: str) -> str:
-    if "${" not in text:
-        return text
     return _VARIABLE.sub(lambda match: _ESCAPES.get(match[1], match[0]), text)
 
 
@@ -168,17 +167,20 @@ def variable_values(element: Element, key: str, context: Mapping[str, Value]) ->
     actual = context.get(element.key)
     found: list[str] = []
     for text in element.values if isinstance(actual, str) else ():
-        parts: list[str] = []
-        end = 0
-        for match in _VARIABLE.finditer(text):
-            name = match[1].partition(",")[0].strip().lower()
-            parts += [_regex(text[end : match.start()]), "(.*)" if name == key else ".*"]
-            end = match.end()
-            if match[1] in _ESCAPES:
-                parts[-1] = re.escape(match[1])
-        matching = re.fullmatch("".join((*parts, _regex(text[end:]))), str(actual), re.DOTALL)
+        regex = ""
+        for part, variable in _parts(text):
+            regex += _regex(part)
+            if variable is not None:
+                regex += re.escape(variable) if variable in _ESCAPES else "(.*)" if _name(variable) == key else ".*"
+        matching = re.fullmatch(regex, str(actual), re.DOTALL)
         found += matching.groups() if matching else ()
     return tuple(found)
+
+
+def _parts(text: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the parts of the text, each with the variable after it."""
+    parts = _VARIABLE.split(text)
+    return zip_longest(parts[::2], parts[1::2])
 
 
 def _regex(pattern: str) -> str:
@@ -186,25 +188,23 @@ def _regex(pattern: str) -> str:
 
 
 def _substitute(text: str, context: Mapping[str, Value]) -> str | Unknowable | None:
-    parts: list[str] = []
-    end = 0
-    for match in _VARIABLE.finditer(text):
-        parts.append(text[end : match.start()])
-        end = match.end()
-        if match[1] in _ESCAPES:
-            parts.append(_ESCAPES[match[1]])
+    result = ""
+    for part, variable in _parts(text):
+        result += part
+        if variable is None or variable in _ESCAPES:
+            result += _ESCAPES.get(variable or "", "")
             continue
-        name, comma, default = match[1].partition(",")
-        value = context.get(name.strip().lower(), UNKNOWN)
+        _, comma, default = variable.partition(",")
+        value = context.get(_name(variable), UNKNOWN)
         if value is UNKNOWN:
             return UNKNOWN
         if isinstance(value, str):
-            parts.append(escape(value))
+            result += escape(value)
         elif comma and value is None:
-            parts.append(default.strip().removeprefix("'").removesuffix("'"))
+            result += default.strip().removeprefix("'").removesuffix("'")
         else:
             return None
-    return "".join((*parts, text[end:]))
+    return result
 
 
 def evaluate(element: Element, context: Mapping[str, Value]) -> bool | None:
@@ -250,7 +250,7 @@ def unknown_reason(elements: tuple[Element, ...], context: Mapping[str, Value]) 
     for element in elements:
         if element.unreadable:
             return element.unreadable
-        for key in (element.key, *element.variables):
+        for key in element.keys:
             if context.get(key, UNKNOWN) is UNKNOWN:
                 return f"the value of {element.written if key == element.key else key} is unknown"
     return "a condition could not be evaluated"

@@ -7,6 +7,7 @@ each, one text of each combination of its patterns, one other value and no value
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 from collections.abc import Container, Iterable
 from functools import lru_cache
 
@@ -14,10 +15,10 @@ from reports.access.engine.automaton import Atom, Part, TooManyStatesError, walk
 from reports.access.engine.condition_keys import Source, condition_key
 from reports.access.engine.condition_operators import parse_network, parse_number, parse_timestamp
 from reports.access.engine.conditions import UNKNOWN, Context, Element, Value
-from reports.access.engine.identities import Conditions, Identities, conditions_on_caller
-from reports.access.engine.kms_actions import NAMES, SYMMETRIC_MASK
+from reports.access.engine.identities import Identities
+from reports.access.engine.kms_actions import SYMMETRIC_MASK
 from reports.access.engine.model import KeyFacts, Organization
-from reports.access.engine.request_principals import Audience, Caller, Kind
+from reports.access.engine.request_principals import Caller, Kind
 from reports.access.engine.wildcards import common_match, example_match, has_wildcard, unescape
 
 ANYONE, THROUGH_SERVICES, INSIDE_NETWORKS = range(3)
@@ -130,10 +131,6 @@ class CandidateContext:
         if values is None:
             values = self._value_cache[cache_key] = self._values(key, caller, level) if carried else (None,)
         return values
-
-    def conditions_on_caller(self, elements: Iterable[Element], audiences: Iterable[Audience]) -> Conditions:
-        """Return what distinguishes callers in the elements and audiences."""
-        return conditions_on_caller(elements, audiences, self.constants)
 
     def is_incomplete(self, key: str) -> bool:
         """Whether the policy has too many patterns for the key to try values that match several of them."""
@@ -263,27 +260,19 @@ def _uncovered(key: str, compared: ComparedValues, texts: list[str]) -> list[str
     return ["".join(parts) for each, parts in found.items() if each not in covered]
 
 
-_PRIVATE = tuple(
-    network
-    for written in (
-        "10.0.0.0/8",
-        "172.16.0.0/12",
-        "192.168.0.0/16",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "fc00::/7",
-        "fe80::/10",
+_PRIVATE = [
+    ipaddress.ip_network(network)
+    for network in (
+        *("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"),
+        *("127.0.0.0/8", "169.254.0.0/16", "fc00::/7", "fe80::/10"),
     )
-    if (network := parse_network(written)) is not None
-)
+]
 
 
 def _is_private(text: str) -> bool:
     """Whether an address is private; aws:SourceIp is the public address of the caller."""
     address = parse_network(text)
-    return address is not None and any(
-        address.version == network.version and address[0] in network for network in _PRIVATE
-    )
+    return address is not None and any(address[0] in network for network in _PRIVATE)
 
 
 def _is_any_network(family: str, value: str) -> bool:
@@ -300,11 +289,3 @@ def _as_values(key: str, texts: tuple[str, ...]) -> tuple[Value, ...]:
         return (*absent, *texts)
     every: tuple[Value, ...] = (tuple(texts), tuple(texts[:-1])) if len(texts) > 1 else ()
     return tuple(dict.fromkeys((*absent, *((text,) for text in texts), *every)))
-
-
-def first_name(operations: int) -> str:
-    """Return the operation that represents a group in a witness; use of the key comes first."""
-    for name in ("Decrypt", "PutKeyPolicy", "CreateGrant"):
-        if operations & 1 << NAMES.index(name):
-            return name
-    return NAMES[(operations & -operations).bit_length() - 1]

@@ -13,7 +13,7 @@ from reports.access.engine.model import Decision, Effect, KeyFacts, Organization
 from reports.access.engine.policy_analysis import PolicyAnalyzer
 from reports.access.engine.policy_parser import Policy
 from reports.access.engine.request_principals import Caller, parse_caller
-from reports.access.engine.solver import Call, Denies, Rule, SearchResult, denies_of, search
+from reports.access.engine.solver import Call, denies_of, search
 
 _CALLER_CONTROLLED = frozenset({Source.REQUEST, Source.SERVICE, Source.NETWORK, Source.DEPUTY})
 _FALSE_BY_DEFAULT = frozenset({"aws:viaawsservice", "kms:grantisforawsresource"})
@@ -50,7 +50,8 @@ def allowed(  # noqa: PLR0917 - the six parts of a request, in their natural ord
         return Decision(Effect.DENY, reason=reason)
     analyzer = PolicyAnalyzer(policy, key_facts, organization)
     fixed = None if context is None else _fixed_values(analyzer, context)
-    return _decide(analyzer, policy, key_facts.account, parsed_caller, operation=mask, fixed=fixed)
+    call = Call(analyzer.candidates, parsed_caller, mask, INSIDE_NETWORKS, fixed)
+    return _decide(analyzer, policy, key_facts.account, call)
 
 
 def _unsupported(mask: int, operation: str, caller: Caller, facts: KeyFacts) -> str:
@@ -64,29 +65,15 @@ def _unsupported(mask: int, operation: str, caller: Caller, facts: KeyFacts) -> 
 
 
 def _fixed_values(analyzer: PolicyAnalyzer, context: Mapping[str, str | tuple[str, ...]]) -> dict[str, Value]:
-    fixed: dict[str, Value] = {}
-    for rule in analyzer.rules:
-        for element in rule.elements:
-            for key in (element.key, *element.variables):
-                if condition_key(key).source in _CALLER_CONTROLLED:
-                    fixed[key] = "false" if key in _FALSE_BY_DEFAULT else None
+    tested = {key for rule in analyzer.rules for element in rule.elements for key in element.keys}
+    controlled = (key for key in tested if condition_key(key).source in _CALLER_CONTROLLED)
+    fixed: dict[str, Value] = {key: "false" if key in _FALSE_BY_DEFAULT else None for key in controlled}
     return fixed | {key.lower(): value for key, value in context.items()}
 
 
-def _decide(
-    analyzer: PolicyAnalyzer,
-    policy: Policy,
-    owner: str,
-    caller: Caller,
-    *,
-    operation: int,
-    fixed: Mapping[str, Value] | None,
-) -> Decision:
+def _decide(analyzer: PolicyAnalyzer, policy: Policy, owner: str, call: Call) -> Decision:
+    caller, operation = call.caller, call.operation
     denies = denies_of(analyzer.denies, caller, operation)
-
-    def search_rule(rule: Rule, denies: Denies) -> SearchResult:
-        return search(rule.elements, denies, Call(analyzer.candidates, caller, operation, INSIDE_NETWORKS, fixed))
-
     decision, denied_by = Decision(Effect.DENY, reason="no statement allows it"), None
     allows = [
         rule
@@ -94,17 +81,15 @@ def _decide(
         if rule.allow and rule.about_key and rule.operations & operation and rule.audience.allows(caller)
     ]
     for rule in sorted(allows, key=lambda rule: not rule.audience.directly(caller)):
-        result = search_rule(rule, denies)
+        result = search(rule.elements, denies, call)
         needs_iam = caller.account != owner or not rule.audience.directly(caller)
         position = rule.statement.position
         if result.answer and policy.readable:
             return Decision(Effect.ALLOW, rule.name, position, needs_iam, context=result.context)
         if result.answer is not False:
             decision = Decision(Effect.UNKNOWN, rule.name, position, needs_iam, result.reason or _UNREADABLE)
-        elif denied_by is None and search_rule(rule, ()).answer:
-            denied_by = next(
-                (deny for deny, applies in denies if not search_rule(rule, [(deny, applies)]).answer), None
-            )
+        elif denied_by is None and search(rule.elements, (), call).answer:
+            denied_by = next((deny[0] for deny in denies if not search(rule.elements, [deny], call).answer), None)
     if decision.effect is Effect.UNKNOWN:
         return decision
     if denied_by is not None:

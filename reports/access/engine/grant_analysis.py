@@ -6,7 +6,6 @@ From the KMS developer guide, "Grants in AWS KMS", and the model of kms:ListGran
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -14,12 +13,12 @@ import orjson
 
 from reports.access.engine.condition_text import join_and
 from reports.access.engine.conditions import Value
-from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values, first_name
+from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
 from reports.access.engine.identities import CALLER_KEYS, KEYS_OF_ACCOUNT
-from reports.access.engine.kms_actions import ALL, GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, supported
-from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict, Witness, relation
+from reports.access.engine.kms_actions import ALL, GRANTABLE_MASK, SYMMETRIC_MASK, bit, names, representative, supported
+from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict, Witness
 from reports.access.engine.policy_parser import Named, Policy
-from reports.access.engine.principals import Principal, classify
+from reports.access.engine.principals import Principal, classify, relation_of
 from reports.access.engine.request_principals import Audience, Caller, caller_of
 from reports.access.engine.solver import (
     Call,
@@ -29,7 +28,6 @@ from reports.access.engine.solver import (
     denied_to_everyone,
     denies_of,
     groups,
-    representative,
     rules_of,
     search,
 )
@@ -39,7 +37,6 @@ UNKNOWN_CONSTRAINT = "unknown constraint"
 _RETIRE = bit("RetireGrant")
 _WITH_CONTEXT = SYMMETRIC_MASK | bit("CreateGrant")
 """The operations that an encryption context constraint restricts; grants that the grantee creates need it too."""
-_MASK = "-"
 _CONTEXT_KEY = "kms:encryptioncontext:"
 _ALL_CONTEXT_KEYS = "kms:encryptioncontextkeys"
 
@@ -54,23 +51,6 @@ class Constraint(NamedTuple):
     """How other operations are allowed."""
     values: Mapping[str, Value]
     """The condition keys that a restricted request carries."""
-
-
-def grant_shape(grant: Grant, policy: Policy | None = None) -> Grant:
-    """Return the grant without what does not affect access: grants of the same shape share one analysis.
-
-    This removes the id, name and date, and masks session names and constraint values as ``-``. With a Deny in the key
-    policy, which could distinguish these, session names and constraint values stay.
-    """
-    shape = replace(grant, key_arn="", grant_id="", name=None, created_at=None)
-    if policy is not None and _has_deny(policy):
-        return shape
-    return replace(
-        shape,
-        grantee_principal=_mask_session(grant.grantee_principal),
-        retiring_principal=_mask_session(grant.retiring_principal),
-        constraints=_mask_values(grant.constraints) if grant.constraints else None,
-    )
 
 
 def analyse_grant(
@@ -93,14 +73,15 @@ class _GrantAnalyzer:
         self._facts = facts
         self._organization = organization
         self._constraints = _constraints(grant.constraints) if grant.constraints else ()
-        self._denies = _deny_rules(policy, facts, organization) if policy is not None and _has_deny(policy) else None
+        self._denies = _deny_rules(policy, facts, organization)
 
     def verdicts(self) -> Iterator[Verdict]:
         """Yield the verdicts on the grantee, then on the principals that can retire the grant."""
         grant = self._grant
         operations, unknown, readable = _operations(grant.operations)
         operations &= supported(self._facts.key_spec, self._facts.key_usage)
-        grantee = _grantee(grant.grantee_principal, grant.grantee_service_principal)
+        service, identity = grant.grantee_service_principal, grant.grantee_principal
+        grantee = Principal(service, "service") if service else _named(identity or "")
         if not readable:
             yield self._verdict(grantee, (), reason="the grant's operations could not be parsed")
         elif unknown:
@@ -111,7 +92,7 @@ class _GrantAnalyzer:
             if retiring != grantee or not operations & _RETIRE:
                 yield from self._evaluate(retiring, _RETIRE)
 
-    def _evaluate(self, principal: Principal | None, operations: int) -> Iterator[Verdict]:
+    def _evaluate(self, principal: Principal, operations: int) -> Iterator[Verdict]:
         denies = self._denies
         certain, unsure, reason = self._apply_denies(denies, principal, operations) if denies else (operations, 0, "")
         if certain:
@@ -119,9 +100,9 @@ class _GrantAnalyzer:
         if unsure:
             yield self._verdict(principal, names(unsure), unsure, reason)
 
-    def _apply_denies(self, denies: _DenyRules, principal: Principal | None, operations: int) -> tuple[int, int, str]:
+    def _apply_denies(self, denies: _DenyRules, principal: Principal, operations: int) -> tuple[int, int, str]:
         """Return the operations that no Deny removes, those that are unknown, and the reason for the latter."""
-        caller = caller_of(principal, self._facts.arn, self._organization.accounts) if principal else None
+        caller = caller_of(principal, self._facts.arn, self._organization.accounts)
         if caller is None:
             return operations & ~denied_to_everyone(denies.rules), 0, ""
         applicable = denies_of(denies.rules, caller, ALL)
@@ -138,19 +119,17 @@ class _GrantAnalyzer:
                 reason = result.reason
         return certain, unsure, reason
 
-    def _verdict(
-        self, principal: Principal | None, operations: tuple[str, ...], held: int = 0, reason: str = ""
-    ) -> Verdict:
-        written, account = (principal.written, principal.account) if principal else ("", None)
-        access, party = _relation(principal, self._facts.account, self._organization)
+    def _verdict(self, principal: Principal, operations: tuple[str, ...], held: int = 0, reason: str = "") -> Verdict:
+        written, account = principal.written, principal.account
+        access, party = relation_of(principal, self._facts.account, self._organization)
         if access is Access.UNKNOWN and not reason:
             reason = "AWS does not accept this principal" if written else "the grant names no grantee"
         witness = None
         if reason:
             access = Access.UNKNOWN
         elif access is not Access.DELETED:
-            operation = first_name(held) if held else ""
-            values = _values(self._constraints, bit(operation)) if self._constraints else {}
+            operation, mask = representative(held)
+            values = _values(self._constraints, mask)
             context = {key: value for key, value in values.items() if isinstance(value, str)}
             witness = Witness(written, account, f"kms:{operation}", context)
         conditions = _conditions(self._constraints, held)
@@ -226,38 +205,16 @@ _DENY_CACHE: list[_DenyRules] = []
 """The Deny rules of the last policy; callers analyze grants of the same or equivalent keys consecutively."""
 
 
-def _deny_rules(policy: Policy, facts: KeyFacts, organization: Organization) -> _DenyRules:
+def _deny_rules(policy: Policy | None, facts: KeyFacts, organization: Organization) -> _DenyRules | None:
+    if policy is None or not any(statement.effect == "Deny" for statement in policy.statements):
+        return None
     if not (_DENY_CACHE and _DENY_CACHE[0].is_of(policy, facts, organization)):
         _DENY_CACHE[:] = [_DenyRules(policy, facts, organization)]
     return _DENY_CACHE[0]
 
 
-def _has_deny(policy: Policy) -> bool:
-    return any(statement.effect == "Deny" for statement in policy.statements)
-
-
-def _relation(principal: Principal | None, owner: str, organization: Organization) -> tuple[Access, str | None]:
-    if principal is None:
-        return Access.UNKNOWN, None
-    if principal.type == "service":
-        return Access.AWS_SERVICE, None
-    if principal.type == "deleted":
-        return Access.DELETED, None
-    if principal.account is None or principal.type in {"unknown", "public"}:
-        return Access.UNKNOWN, None
-    if principal.type == "account" and principal.account == owner:
-        return Access.OWNER_DELEGATED, None
-    return relation(principal.account, owner, organization)
-
-
 def _named(written: str) -> Principal:
     return classify(Named("AWS", written))
-
-
-def _grantee(identity: str | None, service: str | None) -> Principal | None:
-    if service:
-        return Principal(service, "service")
-    return _named(identity) if identity else None
 
 
 def _retiring(grant: Grant, facts: KeyFacts) -> list[Principal]:
@@ -269,7 +226,7 @@ def _retiring(grant: Grant, facts: KeyFacts) -> list[Principal]:
         principals.append(_named(grant.retiring_principal))
     if grant.issuing_account and facts.account not in grant.issuing_account:
         principals.append(_named(grant.issuing_account))
-    return list(dict.fromkeys(principals)) if len(principals) > 1 else principals
+    return list(dict.fromkeys(principals))
 
 
 @lru_cache(maxsize=16_384)
@@ -321,21 +278,3 @@ def _constraints(text: str) -> tuple[Constraint, ...]:
         elif value is not None:
             parts.append(Constraint(~_RETIRE, f"{UNKNOWN_CONSTRAINT} {name}", "without it", {}))
     return tuple(parts)
-
-
-def _mask_session(principal: str | None) -> str | None:
-    if principal and ":assumed-role/" in principal:
-        return f"{principal.rpartition('/')[0]}/{_MASK}"
-    return principal
-
-
-@lru_cache(maxsize=65_536)
-def _mask_values(text: str) -> str:
-    document = _json(text)
-    if not isinstance(document, dict):
-        return text
-    masked = {
-        name: dict.fromkeys(sorted(value), _MASK) if isinstance(value, dict) else _MASK if value else value
-        for name, value in sorted(document.items())
-    }
-    return orjson.dumps(masked).decode()

@@ -13,6 +13,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from reports.access.engine.automaton import Atom, Part, Texts, TooManyStatesError, walk
+from reports.access.engine.condition_operators import WITH_VARIABLES
 from reports.access.engine.conditions import UNKNOWN, Context, Element, pattern_of, resolve_constants
 from reports.access.engine.model import Organization
 from reports.access.engine.principals import role_of
@@ -40,7 +41,6 @@ KEYS_OF_ACCOUNT = _ORGANIZATION_KEYS | {
 }
 """Keys with the same values for all identities of an account."""
 _SERVICE_ACCOUNT = "an account of AWS"
-_PATTERNS = frozenset({"text", "caseless", "like", "arn"})
 _NAME = "x" + "".join(sorted({*string.ascii_letters, *string.digits, *"_+=,.@-"} - {"x"}))
 _PATH = "x" + "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != "x")
 _UNIQUE = "X" + "".join(sorted({*string.ascii_uppercase, *string.digits} - {"X"}))
@@ -79,21 +79,20 @@ def conditions_on_caller(elements: Iterable[Element], audiences: Iterable[Audien
     for element in elements:
         if element.unreadable:
             continue
-        keys.update(key for key in (element.key, *element.variables) if key in CALLER_KEYS)
+        keys.update(CALLER_KEYS.intersection(element.keys))
         if (attribute := _ATTRIBUTES.get(element.key)) and element.family != "null":
             values, exact = resolve_constants(element, constants)
             # The number of an account equals its text.
             family = "text" if (attribute, element.family) == ("account", "numeric:equals") else element.family
-            complete &= exact and family in _PATTERNS
-            if family in _PATTERNS:
+            complete &= exact and family in WITH_VARIABLES
+            if family in WITH_VARIABLES:
                 atoms[Atom(attribute, family if exact else "like", values)] = None
         known = constants.get(element.key)
-        for variable in element.variables if isinstance(known, str) and element.key not in CALLER_KEYS else ():
-            if variable in _ATTRIBUTES and isinstance(known, str):
-                complete &= all(pattern_of(text) in {"*", text} for text in element.values)
-                atoms[Atom(_ATTRIBUTES[variable], "caseless" if element.family == "caseless" else "text", (known,))] = (
-                    None
-                )
+        if not isinstance(known, str) or element.key in CALLER_KEYS:
+            continue
+        for attribute in [_ATTRIBUTES[variable] for variable in element.variables if variable in _ATTRIBUTES]:
+            complete &= all(pattern_of(text) in {"*", text} for text in element.values)
+            atoms[Atom(attribute, "caseless" if element.family == "caseless" else "text", (known,))] = None
     named: set[str] = set()
     by_name = False
     for audience in audiences:  # services that NotPrincipal lists are callers of their own
@@ -116,11 +115,9 @@ class Identities:
         key = caller, conditions
         if key not in self._cache:
             try:
-                identities = sorted(self._identities(caller, conditions), key=_order)
+                self._cache[key] = tuple(sorted(self._identities(caller, conditions), key=_order))
             except TooManyStatesError:
                 self._cache[key] = None
-            else:
-                self._cache[key] = tuple(identities)
         return self._cache[key]
 
     def _identities(self, caller: Caller, conditions: Conditions) -> Iterator[Identity]:

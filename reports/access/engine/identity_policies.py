@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from reports.access.engine.conditions import Element, read
 from reports.access.engine.kms_actions import BY_POLICY_MASK, matching
-from reports.access.engine.policy_parser import texts
+from reports.access.engine.policy_parser import statements_of, texts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +25,11 @@ class IdentityStatement:
 
 def read_identity(text: str | None) -> tuple[IdentityStatement, ...]:
     """Return the statements of an IAM policy on KMS; an unreadable one may allow or deny any operation."""
-    try:
-        document = orjson.loads(text) if text is not None else None
-    except orjson.JSONDecodeError:
-        document = None
-    items = document.get("Statement") if isinstance(document, dict) else None
-    if isinstance(items, dict):
-        items = [items]
-    if not isinstance(document, dict) or not isinstance(items, list):
-        return _unreadable("the policy could not be parsed" if text is not None else "the policy document is unknown")
-    version = document.get("Version")
-    version = version if isinstance(version, str) else None
+    if text is None:
+        return _unreadable("the policy document is unknown")
+    items, version = statements_of(text)
+    if items is None:
+        return _unreadable("the policy could not be parsed")
     statements = (statement for item in items for statement in _statement(item, version))
     return tuple(statement for statement in statements if statement.operations)
 

@@ -13,7 +13,7 @@ from importlib import resources
 
 import orjson
 
-from reports.access.engine.wildcards import matches
+from reports.access.engine.wildcards import has_wildcard, matches
 
 _LISTED: dict[str, list[str]] = orjson.loads(
     resources.files("reports.access.engine").joinpath("kms_actions.json").read_bytes()
@@ -28,17 +28,14 @@ CROSS_ACCOUNT = GRANTABLE.union(_LISTED["cross_account"])
 """Operations that work across accounts."""
 KEY_LEVEL = CROSS_ACCOUNT.union(_LISTED["key"])
 """Operations on a key."""
-BY_POLICY = KEY_LEVEL - {"RetireGrant"}
-"""Operations that a key policy controls. The grant itself controls who can retire it."""
 ACCOUNT_LEVEL = frozenset(_LISTED["account"])
 """Operations that do not act on a key; a key policy does not control them."""
 
 # A key's usage excludes the operations of the other usages (KMS developer guide, key type reference).
-_SIGN, _MAC = frozenset({"Sign", "Verify"}), frozenset({"GenerateMac", "VerifyMac"})
 _BY_USAGE = {
     "ENCRYPT_DECRYPT": SYMMETRIC,
-    "SIGN_VERIFY": _SIGN,
-    "GENERATE_VERIFY_MAC": _MAC,
+    "SIGN_VERIFY": frozenset({"Sign", "Verify"}),
+    "GENERATE_VERIFY_MAC": frozenset({"GenerateMac", "VerifyMac"}),
     "KEY_AGREEMENT": frozenset({"DeriveSharedSecret"}),
 }
 _ASYMMETRIC_ENCRYPTION = frozenset({"Decrypt", "Encrypt", "ReEncryptFrom", "ReEncryptTo"})
@@ -54,7 +51,8 @@ def mask(names: Iterable[str]) -> int:
 
 
 ALL = (1 << len(NAMES)) - 1
-BY_POLICY_MASK = mask(BY_POLICY)
+BY_POLICY_MASK = mask(KEY_LEVEL - {"RetireGrant"})
+"""Operations that a key policy controls. The grant itself controls who can retire it."""
 CROSS_ACCOUNT_MASK = mask(CROSS_ACCOUNT)
 GRANTABLE_MASK = mask(GRANTABLE)
 SYMMETRIC_MASK = mask(SYMMETRIC)
@@ -63,6 +61,13 @@ SYMMETRIC_MASK = mask(SYMMETRIC)
 def bit(name: str) -> int:
     """Return the set of one operation; 0 for an unknown operation. Accepts ``kms:decrypt`` as well."""
     return _BIT.get(_LOWER.get(name.lower().removeprefix("kms:"), ""), 0)
+
+
+def representative(operations: int) -> tuple[str, int]:
+    """Return the operation that represents a set in a witness: its name and bit; use of the key comes first."""
+    preferred = (name for name in ("Decrypt", "PutKeyPolicy", "CreateGrant") if operations & _BIT[name])
+    name = next(preferred, NAMES[(operations & -operations).bit_length() - 1])
+    return name, _BIT[name]
 
 
 @lru_cache(maxsize=65_536)
@@ -84,11 +89,9 @@ def matching(actions: tuple[str, ...], *, negated: bool = False) -> int:
 def _matching(action: str) -> int:
     if not action.strip("*:"):
         return ALL if "*" in action else 0
-    service, colon, name = action.partition(":")
-    if not colon or service != "kms":
+    service, _, name = action.partition(":")
+    if service != "kms":
         return 0
-    if "*" not in name and "?" not in name:
-        return _BIT.get(_LOWER.get(name, ""), 0)
     return sum(_BIT[written] for lower, written in _LOWER.items() if matches(name, lower))
 
 
@@ -98,10 +101,7 @@ def unknown_names(actions: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         action
         for action in actions
-        if action.lower().startswith("kms:")
-        and "*" not in action
-        and "?" not in action
-        and not _matching(action.lower())
+        if action.lower().startswith("kms:") and not has_wildcard(action) and not bit(action)
     )
 
 

@@ -123,7 +123,7 @@ class Verdict:
     def by_service(self) -> bool:
         """Whether an AWS service makes the requests, for resources of an external account: IAM policies do not limit it."""
         is_service = "." in self.principal and not self.principal.startswith("arn:")
-        return self.access in _EXTERNAL and (is_service or self.conditions.startswith(THROUGH_SERVICE))
+        return self.access in OTHER_ACCOUNT and (is_service or self.conditions.startswith(THROUGH_SERVICE))
 
     @property
     def message(self) -> str:
@@ -168,21 +168,10 @@ class Verdict:
         return f"{self.principal}{party}" if self.principal else "an unnamed principal"
 
 
-_WITH_IAM = frozenset(
-    {
-        Access.OWNER_DELEGATED,
-        Access.ORGANIZATION,
-        Access.VENDOR,
-        Access.EXTERNAL,
-        Access.PUBLIC,
-        Access.PUBLIC_VIA_SERVICE,
-    }
-)
-
-
 THROUGH_SERVICE = "through an AWS service"
 """The beginning of the conditions of any service that acts for resources of an account."""
-_EXTERNAL = frozenset({Access.ORGANIZATION, Access.VENDOR, Access.EXTERNAL})
+OTHER_ACCOUNT = frozenset({Access.ORGANIZATION, Access.VENDOR, Access.EXTERNAL})
+_WITH_IAM = OTHER_ACCOUNT | {Access.OWNER_DELEGATED, Access.PUBLIC, Access.PUBLIC_VIA_SERVICE}
 _ROOT = re.compile(r"arn:[a-z-]+:iam::([0-9]{12}):root")
 _LOWER_CASE_STARTS = ("a principal", "an AWS", "an unnamed", "account ", "any ", "anyone ", "every ", "the ")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import cached_property
 
+from reports.access.engine.analysis_key import ACCOUNT_KEYS
 from reports.access.engine.condition_text import describe_condition, join_and
 from reports.access.engine.context_values import (
     ANYONE,
@@ -20,7 +21,15 @@ from reports.access.engine.context_values import (
     compared_values,
 )
 from reports.access.engine.identities import UNIQUE_ID
-from reports.access.engine.kms_actions import ALL, BY_POLICY_MASK, CROSS_ACCOUNT_MASK, names, supported, unknown_names
+from reports.access.engine.kms_actions import (
+    ALL,
+    BY_POLICY_MASK,
+    CROSS_ACCOUNT_MASK,
+    names,
+    representative,
+    supported,
+    unknown_names,
+)
 from reports.access.engine.model import (
     THROUGH_SERVICE,
     Access,
@@ -33,7 +42,7 @@ from reports.access.engine.model import (
 )
 from reports.access.engine.policy_lint import lint_policy
 from reports.access.engine.policy_parser import Policy
-from reports.access.engine.principals import Principal, classify
+from reports.access.engine.principals import Principal, classify, mentioned_accounts, relation_of
 from reports.access.engine.request_principals import Caller, Kind, Origin, caller_of
 from reports.access.engine.service_sources import SOURCE_KEYS, acts_for, example_accounts, mentioned_sources
 from reports.access.engine.solver import (
@@ -44,17 +53,13 @@ from reports.access.engine.solver import (
     denied_to_everyone,
     denies_of,
     describe_rule,
+    elements_of,
     groups,
-    representative,
     rules_of,
     search_all,
 )
 from reports.access.engine.wildcards import has_wildcard, matches
 
-_ACCOUNT_KEYS = frozenset(
-    {"kms:calleraccount", "aws:principalaccount", "aws:principalarn", "aws:userid", "aws:vpceaccount"}
-)
-_DIGITS = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
 _ORGANIZATION = re.compile(r"o-[a-z0-9]{4,32}")
 _MAX_CALLERS = 500
 _LEVELS = (
@@ -68,7 +73,7 @@ def analyse_policy(policy: Policy, key_facts: KeyFacts, organization: Organizati
     """Return every access path through a key policy, and its lint findings. Never raises on a policy's content."""
     analyzer = PolicyAnalyzer(policy, key_facts, organization)
     verdicts = tuple(dict.fromkeys(analyzer.verdicts()))
-    return Analysis(verdicts, lint_policy(policy, analyzer.rules, verdicts, key_facts))
+    return Analysis(verdicts, tuple(lint_policy(policy, analyzer.rules, verdicts, key_facts)))
 
 
 class PolicyAnalyzer:
@@ -130,18 +135,10 @@ class PolicyAnalyzer:
             if operations := self._effective(rule.operations & ~denied_to_everyone(self.denies), account):
                 yield self._unknown(rule, written, account, names(operations), reason)
             return
-        for verdict, held in self._evaluate(rule, caller, written, self._access(principal), level=INSIDE_NETWORKS):
+        access, _ = relation_of(principal, self._facts.account, self._organization)
+        for verdict, held in self._evaluate(rule, caller, written, access, level=INSIDE_NETWORKS):
             yield verdict
             yield from self._on_behalf_of(rule, caller, verdict, held)
-
-    def _access(self, principal: Principal) -> Access:
-        if principal.type == "service":
-            return Access.AWS_SERVICE
-        if principal.type == "deleted":
-            return Access.DELETED
-        if principal.type == "account" and principal.account == self._facts.account:
-            return Access.OWNER_DELEGATED
-        return relation(principal.account, self._facts.account, self._organization)[0]
 
     def _analyze_everyone(self, rule: Rule) -> Iterator[Verdict]:
         """Yield the access through a statement about everyone: strangers first, others only beyond what strangers can do."""
@@ -192,16 +189,15 @@ class PolicyAnalyzer:
         if caller.kind is not Kind.SERVICE or verdict.access is not Access.AWS_SERVICE:
             return
         denies = denies_of(self._denies_against(rule), caller, held)
-        elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
+        elements = elements_of(rule.elements, denies)
         if SOURCE_KEYS.isdisjoint(element.key for element in elements):
             return
         call = Call(self.candidates, caller, representative(held)[1], INSIDE_NETWORKS)
-
         ours = self._organization.organization_id
 
         def acts(account: str, organization: str = "o-foreign0000") -> bool | None:
-            member = account in self._organization.accounts and ours
-            return acts_for(rule.elements, denies, call, account, ours if member and ours else organization)
+            own = ours if account in self._organization.accounts else None
+            return acts_for(rule.elements, denies, call, account, own or organization)
 
         accounts, organizations = mentioned_sources(elements)
         known = frozenset({self._facts.account, *accounts})
@@ -282,11 +278,11 @@ class PolicyAnalyzer:
         identities: set[str] = set()
         for rule in self.rules:
             for named in rule.statement.principals:
-                accounts.update(_DIGITS.findall(named.value))
+                accounts.update(mentioned_accounts(named.value))
             for element in rule.elements:
                 for value in element.values:
-                    if element.key in _ACCOUNT_KEYS:
-                        accounts.update(_DIGITS.findall(value))
+                    if element.key in ACCOUNT_KEYS:
+                        accounts.update(mentioned_accounts(value))
                         part = (value.split(":", 5) + [""] * 5)[4] if element.key == "aws:principalarn" else value
                         if has_wildcard(part) and part.strip("*?") and not part.strip("0123456789*?"):
                             patterns.append(part)

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from reports.access.engine.condition_keys import Source, condition_key, condition_keys
 from reports.access.engine.conditions import CURRENT
 from reports.access.engine.context_values import INSIDE_NETWORKS, CandidateContext, compared_values
-from reports.access.engine.kms_actions import CRYPTO, mask, names, supported, unknown_names
+from reports.access.engine.kms_actions import CRYPTO, mask, names, representative, supported, unknown_names
 from reports.access.engine.model import Access, KeyFacts, LintFinding, Organization, Verdict
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin
 from reports.access.engine.service_sources import acts_for, example_accounts, mentioned_sources
-from reports.access.engine.solver import Call, Rule, denies_of, representative
+from reports.access.engine.solver import Call, Rule, denies_of, elements_of
+from reports.access.engine.wildcards import has_wildcard
 
 _USE = frozenset(f"kms:{name}" for name in CRYPTO)
 _ESCALATION = frozenset({"kms:PutKeyPolicy", "kms:CreateGrant"})
@@ -28,18 +29,17 @@ _FREE_TEXT = ("aws:referer", "aws:useragent", "kms:encryptioncontext:", "kms:rec
 
 def lint_policy(
     policy: Policy, rules: Sequence[Rule], verdicts: Sequence[Verdict], facts: KeyFacts
-) -> tuple[LintFinding, ...]:
-    """Return the lint findings of a key policy: by statement, then on the policy as a whole."""
+) -> Iterator[LintFinding]:
+    """Yield the lint findings of a key policy: by statement, then on the policy as a whole."""
+    yield from _unreadable(policy)
     if facts.manager == "AWS":  # these policies cannot be changed
-        return tuple(_unreadable(policy))
-    findings: list[LintFinding] = list(_unreadable(policy))
+        return
     for rule in rules:
-        findings += _lint_statement(policy, rule)
+        yield from _lint_statement(policy, rule)
         if rule.allow and rule.about_key and rule.operations:
-            findings += _lint_allow(rule, rules, verdicts, facts)
-    findings += _lint_admins(rules, verdicts)
-    findings += _lint_policy(policy, verdicts, facts)
-    return tuple(findings)
+            yield from _lint_allow(rule, rules, verdicts, facts)
+    yield from _lint_admins(rules, verdicts)
+    yield from _lint_policy(policy, verdicts, facts)
 
 
 def _finding(code: str, statement: Statement, text: str) -> LintFinding:
@@ -75,7 +75,7 @@ def _lint_statement(policy: Policy, rule: Rule) -> Iterator[LintFinding]:
         kind = classify(named).type
         if kind == "deleted":
             yield _finding("deleted_principal", statement, f"names {named.value}, a deleted identity")
-        elif kind == "unknown" and ("*" in named.value or "?" in named.value):
+        elif kind == "unknown" and has_wildcard(named.value):
             yield _finding(
                 "wildcard_principal",
                 statement,
@@ -86,7 +86,7 @@ def _lint_statement(policy: Policy, rule: Rule) -> Iterator[LintFinding]:
     for element in rule.elements:
         if (
             element.family in {"text", "caseless"}
-            and any("*" in value or "?" in value for value in element.values)
+            and any(map(has_wildcard, element.values))
             and condition_key(element.key).source is not Source.UNKNOWN
             and not element.key.startswith(_FREE_TEXT)
         ):
@@ -108,17 +108,18 @@ def _lint_allow(
     public = rule.audience.everyone or rule.audience.inverted
     operations = rule.operations & supported(facts.key_spec, facts.key_usage)
     for element in rule.elements:
-        absent = operations & ~condition_key(element.key).operations
-        if (element.if_exists or element.all_values) and absent and (absent == operations or absent & mask(CRYPTO)):
-            test = f"tests {element.written} with {element.operator}"
-            text = f"{test}, but requests of {names(absent)[0]} never carry this key: it restricts nothing"
-            yield _finding("if_exists_scopes_nothing", statement, text)
+        if not element.if_exists and not element.all_values:
             continue
-        open_ended = (element.if_exists or element.all_values) and not element.negated and not element.unreadable
-        if open_ended and element.key in _ABSENT_FOR_SOME and (public or rule.audience.services):
-            test = f"tests {element.written} with {element.operator}"
-            text = f"{test}, which also holds when the key is absent: it restricts nothing"
-            yield _finding("if_exists_scopes_nothing", statement, text)
+        absent = operations & ~condition_key(element.key).operations
+        open_ended = not element.negated and not element.unreadable
+        if absent and (absent == operations or absent & mask(CRYPTO)):
+            why = f"but requests of {names(absent)[0]} never carry this key"
+        elif open_ended and element.key in _ABSENT_FOR_SOME and (public or rule.audience.services):
+            why = "which also holds when the key is absent"
+        else:
+            continue
+        text = f"tests {element.written} with {element.operator}, {why}: it restricts nothing"
+        yield _finding("if_exists_scopes_nothing", statement, text)
     granted = any(
         "kms:CreateGrant" in verdict.operations
         and verdict.access not in _NO_ACCESS | {Access.OWNER_DELEGATED, Access.AWS_SERVICE}
@@ -130,15 +131,9 @@ def _lint_allow(
             statement,
             "allows CreateGrant without the condition kms:GrantIsForAWSResource: its principals can grant access to anyone",
         )
-    services = sorted(rule.audience.services)
-    if not services and any(
-        verdict.access is Access.AWS_SERVICE and verdict.principal == "*" for verdict in own_verdicts
-    ):
-        services = ["*"]
-    for service in services:
-        if any(verdict.access is Access.AWS_SERVICE for verdict in own_verdicts) and _is_confused_deputy(
-            rule, rules, service, facts
-        ):
+    with_access = {verdict.principal for verdict in own_verdicts if verdict.access is Access.AWS_SERVICE}
+    for service in sorted(rule.audience.services or with_access & {"*"}) if with_access else ():
+        if _is_confused_deputy(rule, rules, service, facts):
             name = "every AWS service" if service == "*" else service
             yield _finding(
                 "service_without_source",
@@ -149,14 +144,12 @@ def _lint_allow(
 
 def _only_service_grants(rule: Rule) -> bool:
     """Whether only AWS services can create the grants, for their resources or on behalf of the caller."""
-    for element in rule.elements:
-        if element.optional or element.unreadable:
-            continue
-        if element.key == "kms:viaservice" and element.family != "null":
-            return True
-        if element.key == "kms:grantisforawsresource" and {value.lower() for value in element.values} == {"true"}:
-            return True
-    return False
+    certain = [element for element in rule.elements if not element.optional and not element.unreadable]
+    return any(
+        (element.key == "kms:viaservice" and element.family != "null")
+        or (element.key == "kms:grantisforawsresource" and {value.lower() for value in element.values} == {"true"})
+        for element in certain
+    )
 
 
 def _is_confused_deputy(rule: Rule, rules: Sequence[Rule], service: str, facts: KeyFacts) -> bool:
@@ -166,7 +159,7 @@ def _is_confused_deputy(rule: Rule, rules: Sequence[Rule], service: str, facts: 
     caller = Caller(Kind.SERVICE, Origin.NAMED, service)
     _, operation = representative(rule.operations)
     denies = denies_of(rules, caller, operation)
-    elements = [*rule.elements, *(element for deny, _ in denies for element in deny.elements)]
+    elements = elements_of(rule.elements, denies)
     candidates = CandidateContext(compared_values(elements), facts, Organization())
     call = Call(candidates, caller, operation, INSIDE_NETWORKS)
     known = frozenset({facts.account, *mentioned_sources(elements)[0]})

@@ -64,24 +64,25 @@ class Policy:
 
 def parse(text: str) -> Policy:
     """Parse a policy document from its JSON text; never raises."""
+    items, version = statements_of(text)
+    if items is None:
+        return Policy(readable=False)
+    statements = tuple(_statement(position, item) for position, item in enumerate(items))
+    return Policy(all(statement.readable for statement in statements), statements, version)
+
+
+def statements_of(text: str) -> tuple[list[Any] | None, str | None]:
+    """Return the statements of a policy document (None if it could not be parsed), and its version."""
     try:
         document = orjson.loads(text)
     except orjson.JSONDecodeError:
-        return Policy(readable=False)
+        return None, None
     if not isinstance(document, dict):
-        return Policy(readable=False)
-    items = document.get("Statement")
+        return None, None
+    items, version = document.get("Statement"), document.get("Version")
     if isinstance(items, dict):
         items = [items]
-    if not isinstance(items, list):
-        return Policy(readable=False)
-    statements = tuple(_statement(position, item) for position, item in enumerate(items))
-    version = document.get("Version")
-    return Policy(
-        readable=all(statement.readable for statement in statements),
-        statements=statements,
-        version=version if isinstance(version, str) else None,
-    )
+    return items if isinstance(items, list) else None, version if isinstance(version, str) else None
 
 
 def _statement(position: int, item: Any) -> Statement:
@@ -95,7 +96,7 @@ def _statement(position: int, item: Any) -> Statement:
     actions = texts(item.get("NotAction" if not_actions else "Action", []))
     # In a key policy, NotResource can only exclude the key itself.
     has_resource = "Resource" in item or "NotResource" in item
-    resources = texts(item.get("Resource", [])) if "Resource" in item else texts(item.get("NotResource", []))
+    resources = texts(item.get("Resource", item.get("NotResource", [])))
     conditions = item.get("Condition", {})
     readable = (
         (sid is None or isinstance(sid, str))

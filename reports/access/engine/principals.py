@@ -14,9 +14,12 @@ from typing import Any
 
 import yaml
 
+from reports.access.engine.model import Access, Organization, relation
 from reports.access.engine.policy_parser import Named, Statement
+from reports.access.engine.wildcards import has_wildcard
 
 _ACCOUNT = re.compile(r"[0-9]{12}")
+_MENTIONED = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
 _IDENTITY = re.compile(r"arn:[a-z0-9-]+:(iam|sts)::([0-9]{12}):(.+)", re.DOTALL)
 _RESOURCE = re.compile(r"(root$|[a-z-]+/)[^*?]*\Z", re.DOTALL)
 # IAM replaces the ARN of a deleted user, role or group with its unique id.
@@ -73,6 +76,24 @@ def classify(named: Named) -> Principal:
     return Principal(value, "unknown", account)
 
 
+def relation_of(principal: Principal, owner: str, organization: Organization) -> tuple[Access, str | None]:
+    """Return the relation of a principal to the key's owner, and the name of its party."""
+    if principal.type == "service":
+        return Access.AWS_SERVICE, None
+    if principal.type == "deleted":
+        return Access.DELETED, None
+    if principal.type in {"unknown", "public"}:
+        return Access.UNKNOWN, None
+    if principal.type == "account" and principal.account == owner:
+        return Access.OWNER_DELEGATED, None
+    return relation(principal.account, owner, organization)
+
+
+def mentioned_accounts(text: str) -> list[str]:
+    """Return the account ids in a text."""
+    return _MENTIONED.findall(text)
+
+
 def role_of(arn: str) -> str:
     """Return the ARN of a session's role, assuming that the role has no path: a session ARN does not contain it.
 
@@ -118,7 +139,7 @@ def _restricted(everyone: Principal, conditions: Mapping[str, Any]) -> list[Prin
                 continue
             if key.lower() in {"kms:calleraccount", "aws:principalaccount"} and all(map(_ACCOUNT.fullmatch, values)):
                 accounts.update(values)
-            if key.lower() == "aws:principalorgid" and not any("*" in item or "?" in item for item in values):
+            if key.lower() == "aws:principalorgid" and not any(map(has_wildcard, values)):
                 organizations.update(values)
     if accounts:
         return [Principal(everyone.written, "account", account) for account in sorted(accounts)]

@@ -162,19 +162,19 @@ def role_name(arn: str) -> tuple[str, str] | None:
 
 def audience(statement: Statement) -> Audience:
     """Parse the Principal or NotPrincipal element of a statement."""
-    kinds: dict[str, list[Principal]] = {}
-    for named in statement.principals:
-        principal = classify(named)
-        kinds.setdefault(principal.type, []).append(principal)
-    identities = [item for kind in ("role", "user", "session", "federated") for item in kinds.get(kind, ())]
+    principals = [classify(named) for named in statement.principals]
+
+    def written(*types: str) -> frozenset[str]:
+        return frozenset(principal.written for principal in principals if principal.type in types)
+
     return Audience(
         inverted=statement.principal_kind == "NotPrincipal",
-        everyone="public" in kinds,
-        accounts=frozenset(item.account for item in kinds.get("account", ()) if item.account),
-        arns=frozenset(item.written for item in identities),
-        roles=frozenset(role for item in kinds.get("role", ()) if (role := role_name(item.written))),
-        services=frozenset(item.written for item in kinds.get("service", ())),
-        identifiers=frozenset(item.written for item in kinds.get("deleted", ())),
+        everyone=bool(written("public")),
+        accounts=frozenset(each.account for each in principals if each.type == "account" and each.account),
+        arns=written("role", "user", "session", "federated"),
+        roles=frozenset(role for arn in written("role") if (role := role_name(arn))),
+        services=written("service"),
+        identifiers=written("deleted"),
     )
 
 

@@ -6,24 +6,23 @@ deputy problem"), so their values belong together.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 
 from reports.access.engine.automaton import Atom, Part, TooManyStatesError, walk
 from reports.access.engine.conditions import Element, Value
-from reports.access.engine.solver import Call, Denies, search
+from reports.access.engine.principals import mentioned_accounts
+from reports.access.engine.solver import Call, Denies, elements_of, search
 from reports.access.engine.wildcards import common_match, has_wildcard
 
 SOURCE_KEYS = frozenset({"aws:sourceaccount", "aws:sourcearn", "aws:sourceorgid", "aws:sourceorgpaths"})
 ANY_ACCOUNT = "999999999998"
-_DIGITS = re.compile(r"(?<![0-9])[0-9]{12}(?![0-9])")
 _ACCOUNT = (Part(frozenset({"account"}), alphabet="9876543210", minimum=12, exact=True),)
 
 
 def mentioned_sources(elements: Sequence[Element]) -> tuple[list[str], list[str]]:
     """Return the accounts and organizations that conditions on the source name."""
     values = [(element.key, value) for element in elements if element.key in SOURCE_KEYS for value in element.values]
-    accounts = {account for _, value in values for account in _DIGITS.findall(value)}
+    accounts = {account for _, value in values for account in mentioned_accounts(value)}
     organizations = {value.partition("/")[0] for key, value in values if "org" in key}
     return sorted(accounts), sorted(name for name in organizations if not has_wildcard(name))
 
@@ -53,7 +52,7 @@ def acts_for(
 ) -> bool | None:
     """Whether a service can make the call on behalf of a resource of the account; None for unknown."""
     answers = set()
-    for arn in _arns((*elements, *(element for rule, _ in denies for element in rule.elements)), account):
+    for arn in _arns(elements_of(elements, denies), account):
         source: dict[str, Value] = {
             "aws:sourceaccount": account,
             "aws:sourcearn": arn,

@@ -23,9 +23,9 @@ from reports.access.engine.conditions import (
     unknown_reason,
     variable_values,
 )
-from reports.access.engine.context_values import CandidateContext, first_name
-from reports.access.engine.identities import CALLER_KEYS, Identity
-from reports.access.engine.kms_actions import BY_POLICY_MASK, bit, matching
+from reports.access.engine.context_values import CandidateContext
+from reports.access.engine.identities import CALLER_KEYS, Identity, conditions_on_caller
+from reports.access.engine.kms_actions import BY_POLICY_MASK, matching
 from reports.access.engine.policy_parser import Policy, Statement
 from reports.access.engine.request_principals import Applies, Audience, Caller, Origin, audience
 from reports.access.engine.wildcards import complete_arn, matches
@@ -84,6 +84,11 @@ def denies_of(rules: Iterable[Rule], caller: Caller, operations: int) -> Denies:
     ]
 
 
+def elements_of(allow: Iterable[Element], denies: Denies) -> list[Element]:
+    """Return the conditions of an Allow and of Deny rules."""
+    return [*allow, *(element for rule, _ in denies for element in rule.elements)]
+
+
 def denied_to_everyone(rules: Iterable[Rule]) -> int:
     """Return the operations that a Deny without conditions removes from everyone, identified or not."""
     denied = 0
@@ -138,7 +143,7 @@ class Call:
 
     def identities(self, elements: Iterable[Element], audiences: Iterable[Audience]) -> tuple[Sequence[Identity], bool]:
         """Return an identity for each combination of the conditions on the caller, and whether these are all."""
-        conditions = self.candidates.conditions_on_caller(elements, audiences)
+        conditions = conditions_on_caller(elements, audiences, self.candidates.constants)
         identities = self.candidates.identities.of(self.caller, conditions)
         if identities is None:
             return (), False
@@ -162,14 +167,8 @@ def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterat
     if not allow and not denies and call.caller.origin is not Origin.STRANGER:
         yield _GRANTED
         return
-    elements = [*allow, *(element for rule, _ in denies for element in rule.elements)]
-    keys = {
-        key
-        for element in elements
-        if not element.unreadable
-        for key in (element.key, *element.variables)
-        if key in CALLER_KEYS
-    }
+    elements = elements_of(allow, denies)
+    keys = {key for each in elements if not each.unreadable for key in each.keys if key in CALLER_KEYS}
     audiences = [applies for _, applies in denies if isinstance(applies, Audience)]
     certain = [(rule.elements, applies) for rule, applies in denies if not isinstance(applies, Audience)]
     if (
@@ -191,13 +190,11 @@ def search_all(allow: tuple[Element, ...], denies: Denies, call: Call) -> Iterat
         if remaining is None:
             continue
         context = {key: identity.values[key] for key in keys}
-        relevant = {key for element in _all(*remaining) for key in (element.key, *element.variables)}
-        cache_key = (remaining, tuple(context[key] for key in relevant & keys))
+        relevant = {key: context[key] for element in _all(*remaining) for key in element.keys if key in keys}
+        cache_key = (remaining, tuple(relevant.values()))
         result = known.get(cache_key)
         if result is None:
-            result = known[cache_key] = _search_context(
-                *remaining, call, {key: context[key] for key in relevant & keys}
-            )
+            result = known[cache_key] = _search_context(*remaining, call, relevant)
         if result.answer:
             succeeded = True
             yield replace(result, context={**witness_context(context), **result.context}, identity=identity)
@@ -331,28 +328,20 @@ def _ready(element: Element, last: dict[str, int]) -> int:
     """Return the number of keys that must have a value before an element can be evaluated."""
     if element.unreadable:
         return 0
-    return 1 + max(last[key] for key in (element.key, *element.variables))
+    return 1 + max(last[key] for key in element.keys)
 
 
 def groups(operations: int, denies: Iterable[Rule], elements: tuple[Element, ...]) -> list[int]:
     """Split operations into groups that the rules treat alike."""
     parts = [operations]
-    cuts = {condition_key(key).operations for element in elements for key in (element.key, *element.variables)}
+    cuts = {condition_key(key).operations for element in elements for key in element.keys}
     for rule in denies:
         cuts.add(rule.operations)
-        cuts.update(
-            condition_key(key).operations for element in rule.elements for key in (element.key, *element.variables)
-        )
+        cuts.update(condition_key(key).operations for element in rule.elements for key in element.keys)
     for cut in cuts:
         if operations & ~cut and operations & cut:
             parts = [piece for part in parts for piece in (part & cut, part & ~cut) if piece]
     return parts
-
-
-def representative(operations: int) -> tuple[str, int]:
-    """Return the operation that represents a group: its name and bit."""
-    name = first_name(operations)
-    return name, bit(name)
 
 
 def restricts(element: Element, call: Call) -> bool:
@@ -382,8 +371,7 @@ def _contexts(element: Element, call: Call) -> Iterable[Context]:
     if element.unreadable:
         yield {}
         return
-    keys = (element.key, *element.variables)
-    if CALLER_KEYS.isdisjoint(keys):
+    if CALLER_KEYS.isdisjoint(element.keys):
         callers: Sequence[Context] = ({},)
     else:
         identities, complete = call.identities((element,), ())

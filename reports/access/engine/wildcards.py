@@ -7,6 +7,7 @@ wildcard characters as private-use code points.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from functools import lru_cache
 
 _LITERAL = {"*": "\ue000", "?": "\ue001", "$": "\ue002"}
@@ -16,9 +17,7 @@ _MAX_STATES = 200_000
 
 def escape(text: str) -> str:
     """Return a pattern that matches only the text itself."""
-    if "*" in text or "?" in text:
-        return text.replace("*", _LITERAL["*"]).replace("?", _LITERAL["?"])
-    return text
+    return text.replace("*", _LITERAL["*"]).replace("?", _LITERAL["?"])
 
 
 def unescape(pattern: str) -> str:
@@ -91,41 +90,29 @@ def common_match(left: str, right: str) -> str | None:
 
 def _intersect(left: str, right: str) -> str | None:
     """Search breadth first over the pairs of positions in both patterns."""
-    predecessors: dict[tuple[int, int], tuple[tuple[int, int], str] | None] = {(0, 0): None}
-    queue = deque([(0, 0)])
+    queue = deque([((0, 0), "")])
+    seen = {(0, 0)}
     while queue:
-        position = queue.popleft()
+        position, text = queue.popleft()
         if position == (len(left), len(right)):
-            return _text_to(position, predecessors)
+            return unescape(text)
         for successor, character in _successors(left, right, *position):
-            if successor not in predecessors:
-                predecessors[successor] = (position, character)
-                queue.append(successor)
+            if successor not in seen:
+                seen.add(successor)
+                queue.append((successor, text + character))
     return None
 
 
-def _successors(left: str, right: str, i: int, j: int) -> list[tuple[tuple[int, int], str]]:
+def _successors(left: str, right: str, i: int, j: int) -> Iterator[tuple[tuple[int, int], str]]:
     a, b = left[i : i + 1], right[j : j + 1]
-    successors: list[tuple[tuple[int, int], str]] = []
     if a == "*":
-        successors.append(((i + 1, j), ""))
+        yield (i + 1, j), ""
     if b == "*":
-        successors.append(((i, j + 1), ""))
-    if not a or not b or (a == "*" and b == "*"):
-        return successors
+        yield (i, j + 1), ""
+    if not a or not b or a == b == "*":
+        return
     after = (i if a == "*" else i + 1, j if b == "*" else j + 1)
     if a in "*?":
-        successors.append((after, "x" if b in "*?" else b))
+        yield after, "x" if b in "*?" else b
     elif b in "*?" or a == b:
-        successors.append((after, a))
-    return successors
-
-
-def _text_to(end: tuple[int, int], predecessors: dict[tuple[int, int], tuple[tuple[int, int], str] | None]) -> str:
-    characters: list[str] = []
-    step = predecessors[end]
-    while step is not None:
-        previous, character = step
-        characters.append(character)
-        step = predecessors[previous]
-    return unescape("".join(reversed(characters)))
+        yield after, a

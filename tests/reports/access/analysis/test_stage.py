@@ -383,6 +383,24 @@ def test_only_changes_are_analyzed(world: LedgerBuilder, settings: Settings) -> 
     assert ledger_rows(settings, intervals) == [(1, 3), (3, None)]
 
 
+def test_grants_of_many_volumes_share_an_analysis(world: LedgerBuilder, settings: Settings) -> None:
+    """Grants that differ only in sessions and constraint values share an analysis, unless a Deny can distinguish them."""
+    tenant = {"StringEquals": {"kms:EncryptionContext:tenant": "two"}}
+    deny = {"Sid": "No", "Effect": "Deny", "Principal": "*", "Action": "kms:Encrypt", "Resource": "*"}
+    policies: list[list[dict[str, Any]]] = [[], [deny], [deny | {"Condition": tenant}]]
+    for number, statements in enumerate(policies):
+        shared = key(world, number, *statements)
+        for volume in range(3):
+            world.grant(
+                shared,
+                f"{number}{volume}" * 32,
+                grantee_principal=f"arn:aws:sts::{OURS}:assumed-role/aws:ec2-infrastructure/i-{volume}",
+                constraints=f'{{"EncryptionContextSubset":{{"aws:ebs:id":"vol-{volume}"}}}}',
+            )
+    world.crawl()
+    assert analyze_access(settings).grants == 1 + 1 + 3
+
+
 def test_skipped_runs_are_analyzed_later(world: LedgerBuilder, settings: Settings) -> None:
     """An analysis also covers the policy versions of earlier runs without an analysis."""
     shared = key(world, 1, allow("Vendor", PARTNER, "kms:Decrypt"))

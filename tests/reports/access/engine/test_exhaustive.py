@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from reports.access.engine import context_values, identities, policy_analysis, principals, service_sources
+from reports.access.engine import context_values, identities, principals, service_sources
 from reports.access.engine.automaton import Part
 from reports.access.engine.grant_analysis import analyse_grant
 from reports.access.engine.model import Access, Grant, KeyFacts, Organization, Verdict
@@ -195,9 +195,7 @@ def tiny_accounts() -> Iterator[None]:
         patch.setattr(identities, "_ACCOUNT_LENGTH", 2)
         patch.setattr(principals, "_ACCOUNT", re.compile("[0-9]{2}"))
         patch.setattr(principals, "_IDENTITY", re.compile(r"arn:[a-z0-9-]+:(iam|sts)::([0-9]{2}):(.+)", re.DOTALL))
-        two_digits = re.compile("(?<![0-9])[0-9]{2}(?![0-9])")
-        patch.setattr(policy_analysis, "_DIGITS", two_digits)
-        patch.setattr(service_sources, "_DIGITS", two_digits)
+        patch.setattr(principals, "_MENTIONED", re.compile("(?<![0-9])[0-9]{2}(?![0-9])"))
         patch.setattr(service_sources, "ANY_ACCOUNT", "99")
         patch.setattr(service_sources, "_ACCOUNT", tuple(map(tiny, service_sources._ACCOUNT)))
         for key, form in context_values._FORMS.items():
