@@ -60,6 +60,14 @@ class Identity:
         return ":assumed-role/" in self.arn
 
 
+_SESSION = re.compile(r"arn:([a-z-]+):sts::(\d{12}):assumed-role/([^/]+)(?:/.*)?")
+
+
+def iam_arn(arn: str) -> str:
+    """Return the ARN of a session's role, without its path, which the session does not show; any other ARN as it is."""
+    return _SESSION.sub(r"arn:\1:iam::\2:role/\3", arn)
+
+
 class OwnCredentials:
     """The crawler's own credentials, as boto3 finds them: profile, SSO, web identity, container, instance."""
 
