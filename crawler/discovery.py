@@ -22,7 +22,7 @@ from crawler.aws.endpoints import known_regions
 from crawler.aws.errors import AwsError, RequiredCallError
 from crawler.aws.response_validation import INVALID_ITEM, REGION, as_error, invalid_response, items_of, require
 from crawler.spec import Operation, Paging, Scope, Subject
-from models.errors import UserError
+from models.errors import InvalidSettingsError, UserError
 from models.settings import AccountFilter, OrganizationSettings, RegionSettings, Settings
 from models.tables.runs import Cause
 
@@ -357,14 +357,8 @@ def excludes_region(settings: RegionSettings, region: str) -> bool:
     return region in settings.exclude or bool(settings.include and region not in settings.include)
 
 
-class UnknownRegionError(UserError):
-    """The settings name a region that AWS does not have."""
-
-    exit_code = 2
-
-
 def check_regions(settings: Settings) -> None:
-    """Raise :class:`UnknownRegionError` for regions in the settings that the installed botocore does not know."""
+    """Raise :class:`InvalidSettingsError` for regions in the settings that the installed botocore does not know."""
     known = known_regions()
     problems = []
     for key, names in (
@@ -379,7 +373,7 @@ def check_regions(settings: Settings) -> None:
                 f"{key}: AWS has no region {name}: {hint} A new region needs a newer botocore (pip install --upgrade botocore)"
             )
     if problems:
-        raise UnknownRegionError("\n".join(problems))
+        raise InvalidSettingsError("\n".join(problems))
 
 
 class Regions:
