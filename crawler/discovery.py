@@ -17,7 +17,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from crawler.aws.client import AwsClient, CredentialProvider, parameters
-from crawler.aws.credentials import Identity
+from crawler.aws.credentials import Identity, Roles
 from crawler.aws.endpoints import known_regions
 from crawler.aws.errors import AwsError, RequiredCallError
 from crawler.aws.response_validation import INVALID_ITEM, REGION, as_error, invalid_response, items_of, require
@@ -341,6 +341,16 @@ def _matches(account: FoundAccount, filters: AccountFilter) -> bool:
         or any((account.tags or {}).get(key) in values for key, values in filters.tags.items())
         or any(fnmatch.fnmatchcase(account.name or "", pattern) for pattern in filters.names)
     )
+
+
+async def read_organization(
+    client: AwsClient, roles: Roles, identity: Identity, settings: Settings
+) -> tuple[Organization, Regions]:
+    """Return the accounts, and what lists their regions; both are read with the reader role, if there is one."""
+    reader, region = settings.organization.reader_role, settings.aws.region
+    provider: CredentialProvider = await roles.reader(reader) if reader else roles.own
+    organization = await discover(client, provider, identity, settings.organization, region)
+    return organization, Regions(client, provider, settings.regions, region, organization.management_account_id)
 
 
 @dataclass(frozen=True, slots=True)
