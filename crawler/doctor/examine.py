@@ -81,8 +81,13 @@ async def _examine(
     listed = f"{len(organization.accounts):,} accounts, {len(crawled):,} to crawl"
     checks.append(ok("organization", listed if chosen is crawled else f"{listed}, {len(chosen):,} sampled"))
     progress.accounts = len(chosen)
-    accounts = _Accounts(worker, regions, identity, settings, max_keys, progress)
-    await for_each(chosen, accounts.examine, CONCURRENT_ACCOUNTS)
+    accounts = _Accounts(worker, regions, identity, settings, max_keys)
+
+    async def examine_account(account: org.FoundAccount) -> None:
+        await accounts.examine(account.account_id)
+        progress.accounts_done += 1
+
+    await for_each(chosen, examine_account, CONCURRENT_ACCOUNTS)
     problems = explain(accounts.failures, identity, settings)
     return [*checks, *accounts.summaries(len(chosen), problems), *accounts.check_regions(), *problems]
 
@@ -96,7 +101,6 @@ class _Accounts:
     identity: Identity
     settings: Settings
     max_keys: int
-    progress: Progress
     failures: list[Failure] = field(default_factory=list)
     by_region: dict[str, dict[str, set[str]]] = field(default_factory=dict)
     """Accounts by region and by selection: crawled, excluded, disabled."""
@@ -105,12 +109,8 @@ class _Accounts:
     keys: int = 0
     more_keys: int = 0
 
-    async def examine(self, account: org.FoundAccount) -> None:
+    async def examine(self, account_id: str) -> None:
         """Try everything in one account."""
-        await self._examine(account.account_id)
-        self.progress.accounts_done += 1
-
-    async def _examine(self, account_id: str) -> None:
         worker, crawl, home = self.worker, self.settings.crawl, self.settings.aws.region
         provider = await worker.provider(account_id)
         arn = getattr(provider, "arn", self.identity.arn)
