@@ -14,7 +14,6 @@ from urllib.parse import parse_qsl, quote, urlencode
 import botocore.serialize
 import botocore.session
 import orjson
-from botocore.awsrequest import HeadersDict
 from botocore.model import OperationModel, StructureShape
 
 from crawler.aws.errors import CODE_LIMIT, AwsError
@@ -129,7 +128,7 @@ class Codec:
         return code[:CODE_LIMIT], message
 
     def _parse(self, response: Response) -> dict[str, Any]:
-        raw = {"status_code": response.status, "headers": HeadersDict(response.headers), "body": response.body}
+        raw = {"status_code": response.status, "headers": _Headers(response.headers), "body": response.body}
         parsed: dict[str, Any] = self._parser.parse(raw, self._model.output_shape or _NO_OUTPUT)
         return parsed
 
@@ -159,6 +158,20 @@ def _is_body(shape: StructureShape | None) -> bool:
     return shape is not None and not any(
         "payload" in part.serialization or "location" in part.serialization for part in (shape, *shape.members.values())
     )
+
+
+class _Headers(dict[str, str]):
+    """Headers by lower-case name, which botocore's parsers look up in any letter case."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(str(name).lower())
+
+    def __getitem__(self, name: str) -> str:
+        return super().__getitem__(name.lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a header by name in any letter case."""
+        return super().get(name.lower(), default)
 
 
 def _json_error(response: Response) -> tuple[str, str]:
