@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlalchemy import Engine
 
@@ -17,29 +17,21 @@ from models.tables.organization import Account, AccountRegion
 from models.tables.runs import Gap
 
 
-class Accounts(NamedTuple):
-    """The facts of all accounts, the number of gaps, and the accounts that left."""
+def account_batch(
+    engine: Engine, organization: Organization, home: str, only: Collection[str] = ()
+) -> tuple[Batch, int, tuple[str, ...]]:
+    """Return the facts of a discovered organization, the number of gaps, and the accounts that left.
 
-    batch: Batch
-    gaps: int
-    left: tuple[str, ...]
-    """Accounts in the ledger that a complete listing no longer contains."""
-
-
-def account_batch(engine: Engine, organization: Organization, home: str, only: Collection[str] = ()) -> Accounts:
-    """Return the facts of a discovered organization; its gaps are recorded under the account ``home``.
-
-    With ``only``, they are the facts of these accounts and of those that the ledger does not know.
+    Gaps are recorded under the account ``home``. Accounts in the ledger that a complete listing no longer contains have left.
+    With ``only``, the facts are those of these accounts and of those that the ledger does not know.
     """
     batch = Batch()
     known = _known_accounts(engine)
-    if only:
-        for account in organization.accounts:
-            if account.account_id in only or account.account_id not in known:
-                _add_account(batch, account, known.get(account.account_id))
-        return Accounts(batch, 0, ())
     for account in organization.accounts:
-        _add_account(batch, account, known.get(account.account_id))
+        if not only or account.account_id in only or account.account_id not in known:
+            _add_account(batch, account, known.get(account.account_id))
+    if only:
+        return batch, 0, ()
     listed = {account.account_id for account in organization.accounts}
     left = tuple(sorted(known.keys() - listed)) if organization.is_complete else ()
     for account_id in left:
@@ -48,7 +40,7 @@ def account_batch(engine: Engine, organization: Organization, home: str, only: C
     for operation, subject, error in organization.gaps:
         batch.add(Gap, **gap_row(home, ORGANIZATION, operation, subject, error))
     batch.mark_complete(Gap, home, ORGANIZATION)
-    return Accounts(batch, len(organization.gaps), left)
+    return batch, len(organization.gaps), left
 
 
 def region_batch(batch: Batch, account_id: str, regions: Iterable[FoundRegion]) -> None:
@@ -61,8 +53,10 @@ def region_batch(batch: Batch, account_id: str, regions: Iterable[FoundRegion]) 
 
 
 def _add_account(batch: Batch, account: FoundAccount, known: dict[str, Any] | None) -> None:
-    use_discovered_ou = account.has_ou_path or known is None
-    path = "/" + "/".join(account.ou_names[1:]) if account.ou_names else None
+    ou_path = "/" + "/".join(account.ou_names[1:]) if account.ou_names else None
+    ou_ids = "/".join(account.ou_ids) or None
+    if known is not None and not account.has_ou_path:
+        ou_path, ou_ids = known["ou_path"], known["ou_ids"]
     batch.add(
         Account,
         account_id=account.account_id,
@@ -70,8 +64,8 @@ def _add_account(batch: Batch, account: FoundAccount, known: dict[str, Any] | No
         email=account.email,
         arn=account.arn,
         state=account.state,
-        ou_path=path if use_discovered_ou or known is None else known["ou_path"],
-        ou_ids="/".join(account.ou_ids) or None if use_discovered_ou or known is None else known["ou_ids"],
+        ou_path=ou_path,
+        ou_ids=ou_ids,
         joined_at=account.joined_at,
         is_management=account.is_management,
         selection=account.selection,

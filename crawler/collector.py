@@ -10,7 +10,7 @@ import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from crawler.aws.client import AwsClient, Counter, CredentialProvider, parameters
 from crawler.aws.errors import DENIED_CODES, AwsError, gap_row
@@ -25,6 +25,8 @@ from models.store.scd2_merge import Batch
 from models.tables.iam import IamScan
 from models.tables.runs import Cause, Gap, Outcome
 from models.tables.trails import TrailScan
+
+T = TypeVar("T")
 
 CONCURRENT_ITEMS = 32
 """Items of one listing processed concurrently; the client limits the calls of the process.
@@ -110,7 +112,7 @@ async def collect(
         # Close the scan: earlier facts remain as last known.
         collected.batch.mark_complete(TrailScan, scope.account_id, scope.region)
     if scope.region == GLOBAL:
-        await _run_all(_global_steps(runner, options))
+        await run_all(_global_steps(runner, options))
     elif options.empty_reason is not None and await runner.is_empty(KEYS, Subject(scope, scope.region)):
         collected.empty = True
     else:
@@ -140,7 +142,7 @@ async def _collect_region(runner: _StepRunner, options: CollectOptions) -> None:
     scope = runner.collected.scope
     keys = Subject(scope, scope.region, values={"aws_managed_key_details": options.aws_managed_key_details})
     resources = Subject(scope, scope.region, values={"resource_policies": options.resource_policies})
-    steps = [_step(resource_type) for resource_type in options.resource_types if resource_type.regional]
+    steps = [step_of(resource_type) for resource_type in options.resource_types if resource_type.regional]
     # A service control policy that closes a region, or a region that is not enabled, denies every service: two denials are
     # enough to stop.
     aliases_error = await runner.execute(ALIASES, keys)
@@ -156,7 +158,7 @@ async def _collect_region(runner: _StepRunner, options: CollectOptions) -> None:
         runner.record_outcome(probe, resources, probe_error)
         steps.remove(probe)
     runner.record_outcome(ALIASES, keys, aliases_error)
-    await _run_all(
+    await run_all(
         [
             runner.run_step(KEYS, keys),
             runner.run_step(KEY_STORES, resources),
@@ -165,7 +167,8 @@ async def _collect_region(runner: _StepRunner, options: CollectOptions) -> None:
     )
 
 
-def _step(resource_type: ResourceType) -> Step:
+def step_of(resource_type: ResourceType) -> Step:
+    """Return the step that collects a resource type."""
     return cloudtrail.TRAILS if resource_type is TRAIL else resource_step(resource_type)
 
 
@@ -216,7 +219,7 @@ class _StepRunner:
     async def _process(self, listing: _Listing, page: Mapping[str, Any]) -> None:
         children = listing.record(page)
         if listing.step.children:
-            await _for_each(children, lambda child: self._run_children(listing.step, child))
+            await for_each(children, lambda child: self._run_children(listing.step, child))
 
     def record_outcome(self, step: Step, subject: Subject, error: AwsError | None) -> None:
         """Mark a step's listing as complete, or record its error as a gap."""
@@ -330,7 +333,7 @@ class _Listing:
         self.error = self.error or invalid
 
 
-async def _run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+async def run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
     """Run all coroutines concurrently; the first failure cancels the others."""
     if len(coroutines) == 1:
         await coroutines[0]
@@ -340,15 +343,15 @@ async def _run_all(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
                 group.create_task(coroutine)
 
 
-async def _for_each(subjects: Sequence[Subject], run: Callable[[Subject], Awaitable[None]]) -> None:
-    """Run a step for every subject with limited concurrency, without a task per subject."""
-    if len(subjects) == 1:
-        await run(subjects[0])
+async def for_each(items: Sequence[T], run: Callable[[T], Awaitable[None]], limit: int = CONCURRENT_ITEMS) -> None:
+    """Call a function for every item with limited concurrency, without a task per item."""
+    if len(items) == 1:
+        await run(items[0])
         return
-    remaining = iter(subjects)
+    remaining = iter(items)
 
     async def worker() -> None:
-        for subject in remaining:
-            await run(subject)
+        for item in remaining:
+            await run(item)
 
-    await _run_all([worker() for _ in range(min(CONCURRENT_ITEMS, len(subjects)))])
+    await run_all([worker() for _ in range(min(limit, len(items)))])

@@ -13,14 +13,13 @@ from sqlalchemy import Engine, select
 from crawler import discovery as org
 from crawler import writer
 from crawler.account_facts import account_batch, region_batch
-from crawler.aws.client import CredentialProvider
 from crawler.aws.credentials import ASSUME_ROLE, CredentialsError, Identity, Roles
 from crawler.aws.errors import DENIED_CODES, FIXES, AwsError, RequiredCallError
-from crawler.collector import Collected
+from crawler.collector import Collected, for_each, run_all
 from crawler.empty_regions import find_empty_regions
 from crawler.key_references import resolve_references
 from crawler.progress import Progress
-from crawler.scheduler import Scheduler, create_scheduler, last_calls
+from crawler.scheduler import create_scheduler, last_calls
 from crawler.selection import (
     EVERYTHING,
     Carried,
@@ -131,25 +130,19 @@ def unread_accounts(settings: Settings, run_id: int) -> str | None:
 def _crawl(engine: Engine, settings: Settings, run_id: int, progress: Progress) -> CrawlResult:
     session = _Crawl(engine, settings, run_id, progress)
     with relaxed_gc(), session.scope_writer, progress:
-        _run(session)
+        try:
+            asyncio.run(session.run())
+        except BaseExceptionGroup as group:
+            # Report the first cause instead of a group of failed tasks.
+            error: BaseException = group
+            while isinstance(error, BaseExceptionGroup):
+                error = error.exceptions[0]
+            raise error from group
     session.scope_writer.check()
     with translate_errors(engine):
         resolve_references(engine, run_id)
         with engine.begin() as connection:
             return writer.finish(connection, run_id, other_calls=session.other_calls)
-
-
-def _run(session: _Crawl) -> None:
-    try:
-        asyncio.run(session.run())
-    except BaseExceptionGroup as group:
-        # Report the first cause instead of a group of failed tasks.
-        raise _first_error(group) from group
-
-
-def _first_error(group: BaseExceptionGroup) -> BaseException:
-    first = group.exceptions[0]
-    return _first_error(first) if isinstance(first, BaseExceptionGroup) else first
 
 
 class _Crawl:
@@ -173,16 +166,12 @@ class _Crawl:
         settings = self.settings
         self.loop = asyncio.get_running_loop()
         self.deadline = self.loop.time() + settings.crawl.run_deadline
-        worker = Worker(WorkerConfig(settings.aws, settings.role, settings.crawl, settings.regions))
+        self.worker = worker = Worker(WorkerConfig(settings.aws, settings.role, settings.crawl, settings.regions))
         try:
             self.progress.client = worker.client
-            identity = await identify(worker.roles, settings.aws.region)
-            hub: CredentialProvider = worker.roles.own
-            if settings.organization.reader_role:
-                hub = await worker.roles.reader(settings.organization.reader_role)
-            organization = await org.discover(worker.client, hub, identity, settings.organization, settings.aws.region)
-            regions = org.Regions(
-                worker.client, hub, settings.regions, settings.aws.region, organization.management_account_id
+            self.identity = await identify(worker.roles, settings.aws.region)
+            organization, self.regions = await org.read_organization(
+                worker.client, worker.roles, self.identity, settings
             )
             crawled = [
                 account
@@ -190,28 +179,20 @@ class _Crawl:
                 if account.crawled and self.selection.has_account(account.account_id)
             ]
             if self.selection:
-                await self._limit(worker, regions, organization, crawled)
-            await self._enqueue_organization(identity, organization)
+                await self._limit(organization, crawled)
+            await self._enqueue_organization(organization)
             self._last_use = LastUsePoller(
                 self.engine, self.run_id, worker.client, settings.crawl.last_use, worker.provider, self._enqueue
             )
             self._poll_last_use(sorted(self.saved_scopes))
             self.progress.accounts = len(crawled)
             calls_by_scope = last_calls(self.engine, self.run_id)
-            with create_scheduler(worker, len(crawled), calls_by_scope, log_level=settings.log.level) as scheduler:
+            with create_scheduler(worker, len(crawled), calls_by_scope, log_level=settings.log.level) as self.scheduler:
                 largest: dict[str, int] = {}
                 for (account_id, _), calls in calls_by_scope.items():
                     largest[account_id] = max(calls, largest.get(account_id, 0))
                 crawled.sort(key=lambda account: -largest.get(account.account_id, sys.maxsize))
-                remaining = iter(crawled)
-
-                async def crawl_accounts() -> None:
-                    for account in remaining:
-                        await self._crawl_account(worker, scheduler, regions, identity, account)
-
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(min(max(CONCURRENT_ACCOUNTS, scheduler.capacity // 8), len(crawled))):
-                        group.create_task(crawl_accounts())
+                await for_each(crawled, self._crawl_account, max(CONCURRENT_ACCOUNTS, self.scheduler.capacity // 8))
             self.progress.waiting_for = lambda: "waiting until everything is saved"
             await asyncio.to_thread(self.scope_writer.drain)
             self.progress.waiting_for = self._last_use.describe
@@ -223,16 +204,15 @@ class _Crawl:
             merge(self.progress.operations, worker.client.take_operations())
             worker.client.close()
 
-    async def _limit(
-        self, worker: Worker, regions: org.Regions, organization: org.Organization, crawled: Sequence[org.FoundAccount]
-    ) -> None:
+    async def _limit(self, organization: org.Organization, crawled: Sequence[org.FoundAccount]) -> None:
         """Check the selection, and carry the coverage of everything else. Raises SelectionError before anything is written."""
         check_accounts(self.selection, organization)
-        await check_regions(self.selection, worker, regions, crawled)
+        await check_regions(self.selection, self.worker, self.regions, crawled)
         rows, self.carried = carried(self.engine, self.run_id, self.selection, organization.accounts)
         writer.carry(self.engine, self.run_id, rows)
 
-    async def _enqueue_organization(self, identity: Identity, organization: org.Organization) -> None:
+    async def _enqueue_organization(self, organization: org.Organization) -> None:
+        identity = self.identity
         writer.describe(
             self.engine,
             self.run_id,
@@ -257,65 +237,58 @@ class _Crawl:
                 await self._enqueue(Coverage(account.account_id, WHOLE_ACCOUNT, account.selection, reason))
         await self._enqueue(Coverage(home, ORGANIZATION, Outcome.PARTIAL, gaps=gaps) if gaps else None, batch)
 
-    async def _crawl_account(
-        self, worker: Worker, scheduler: Scheduler, regions: org.Regions, identity: Identity, account: org.FoundAccount
-    ) -> None:
-        collected = Collected(Scope(account.account_id, WHOLE_ACCOUNT, identity.partition))
-        collected.batch.mark_complete(Gap, account.account_id, WHOLE_ACCOUNT)
-        if self.loop.time() >= self.deadline:
-            collected.gap(WHOLE_ACCOUNT, WHOLE_SCOPE, "", self._deadline_error())
-            await self._account_failed(collected, Cause.DEADLINE.text)
-            return
-        provider = await worker.provider(account.account_id)
+    async def _crawl_account(self, account: org.FoundAccount) -> None:
+        account_id, partition = account.account_id, self.identity.partition
+        collected = Collected(Scope(account_id, WHOLE_ACCOUNT, partition))
+        collected.batch.mark_complete(Gap, account_id, WHOLE_ACCOUNT)
+        operation, subject, reason = WHOLE_SCOPE, "", ""
         try:
+            if self.loop.time() >= self.deadline:
+                raise self._deadline_error()
+            provider = await self.worker.provider(account_id)
+            operation, subject = ASSUME_ROLE, getattr(provider, "arn", "")
             await provider.credentials()
+            operation, subject, reason = org.DESCRIBE_REGIONS, "", "its regions could not be listed"
+            account_regions = await self.regions.of(account_id, provider)
         except AwsError as error:
-            collected.gap(WHOLE_ACCOUNT, ASSUME_ROLE, getattr(provider, "arn", ""), error)
-            await self._account_failed(collected, error.cause.text)
+            collected.gap(WHOLE_ACCOUNT, operation, subject, error)
+            await self._account_failed(collected, reason or error.cause.text)
             return
-        try:
-            account_regions = await regions.of(account.account_id, provider)
-        except AwsError as error:
-            collected.gap(WHOLE_ACCOUNT, org.DESCRIBE_REGIONS, "", error)
-            await self._account_failed(collected, "its regions could not be listed")
-            return
-        region_batch(collected.batch, account.account_id, account_regions)
+        region_batch(collected.batch, account_id, account_regions)
         for region in account_regions:
             if region.selection != "crawled":
                 # Close the gaps of a region that is no longer crawled.
-                collected.batch.mark_complete(Gap, account.account_id, region.region)
+                collected.batch.mark_complete(Gap, account_id, region.region)
         await self._enqueue(None, collected.batch)
         names = [region.region for region in account_regions if region.selection == "crawled"]
-        if worker.has_global_scope:
+        if self.worker.has_global_scope:
             names.append(GLOBAL)
         if self.selection.regions:
-            known = self.carried.get(account.account_id, {})
-            for row in other_regions(self.selection, account.account_id, known, names):
+            known = self.carried.get(account_id, {})
+            for row in other_regions(self.selection, account_id, known, names):
                 await self._enqueue(row)
-        names = [
-            name
+        scopes = [
+            Scope(account_id, name, partition)
             for name in names
-            if (account.account_id, name) not in self.saved_scopes and self.selection.has_region(name)
+            if (account_id, name) not in self.saved_scopes and self.selection.has_region(name)
         ]
         self.progress.accounts_opened += 1
-        self.progress.scopes += len(names)
-        async with asyncio.TaskGroup() as group:
-            for name in names:
-                group.create_task(self._crawl_scope(scheduler, Scope(account.account_id, name, identity.partition)))
+        self.progress.scopes += len(scopes)
+        await run_all([self._crawl_scope(scope) for scope in scopes])
         self.progress.accounts_done += 1
 
-    async def _crawl_scope(self, scheduler: Scheduler, scope: Scope) -> None:
+    async def _crawl_scope(self, scope: Scope) -> None:
         remaining = self.deadline - self.loop.time()
         empty_reason = self.empty_regions.get((scope.account_id, scope.region))
         finished: Finished | Packed
         if remaining > 0:
             seconds = min(remaining, self.settings.crawl.scope_deadline)
-            finished = await scheduler.crawl(ScopeTask(scope, seconds, empty_reason), self._enqueue_finished)
+            finished = await self.scheduler.crawl(ScopeTask(scope, seconds, empty_reason), self._enqueue_finished)
         else:
             finished = failed_scope(scope, self._deadline_error())
             await self._enqueue_finished(finished)
         assert finished.coverage is not None  # noqa: S101 - a crawled scope always has coverage
-        if scheduler.executor is not None:
+        if self.scheduler.executor is not None:
             self.progress.remote_calls += finished.coverage.calls
         if isinstance(finished, Packed):
             merge(self.progress.operations, finished.operations)

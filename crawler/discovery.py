@@ -17,52 +17,31 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from crawler.aws.client import AwsClient, CredentialProvider, parameters
-from crawler.aws.credentials import Identity
+from crawler.aws.credentials import Identity, Roles
 from crawler.aws.endpoints import known_regions
 from crawler.aws.errors import AwsError, RequiredCallError
 from crawler.aws.response_validation import INVALID_ITEM, REGION, as_error, invalid_response, items_of, require
 from crawler.spec import Operation, Paging, Scope, Subject
-from models.errors import UserError
+from models.errors import InvalidSettingsError, UserError
 from models.settings import AccountFilter, OrganizationSettings, RegionSettings, Settings
 from models.tables.runs import Cause
 
 _ORGANIZATION_PAGES = Paging(receive="NextToken", send="NextToken", limit="MaxResults", size=20)
 
+
+def _listing(name: str, items: str, *requires: str, paging: Paging = _ORGANIZATION_PAGES, **params: str) -> Operation:
+    return Operation("organizations", name, params, items, requires, paging, caller="hub")
+
+
 DESCRIBE_ORGANIZATION = Operation(
     "organizations", "DescribeOrganization", items="Organization", requires=("Id", "MasterAccountId"), caller="hub"
 )
-LIST_ACCOUNTS = Operation(
-    "organizations", "ListAccounts", items="Accounts", requires=("Id", "Arn"), paging=_ORGANIZATION_PAGES, caller="hub"
-)
-LIST_ROOTS = Operation(
-    "organizations", "ListRoots", items="Roots", requires=("Id", "Name"), paging=_ORGANIZATION_PAGES, caller="hub"
-)
-LIST_UNITS = Operation(
-    "organizations",
-    "ListOrganizationalUnitsForParent",
-    {"ParentId": "@parent"},
-    items="OrganizationalUnits",
-    requires=("Id", "Name"),
-    paging=_ORGANIZATION_PAGES,
-    caller="hub",
-)
-LIST_ACCOUNTS_OF_UNIT = Operation(
-    "organizations",
-    "ListAccountsForParent",
-    {"ParentId": "@parent"},
-    items="Accounts",
-    requires=("Id",),
-    paging=_ORGANIZATION_PAGES,
-    caller="hub",
-)
-LIST_ACCOUNT_TAGS = Operation(
-    "organizations",
-    "ListTagsForResource",
-    {"ResourceId": "@account_id"},
-    items="Tags",
-    requires=("Key",),
-    paging=Paging(receive="NextToken", send="NextToken"),
-    caller="hub",
+LIST_ACCOUNTS = _listing("ListAccounts", "Accounts", "Id", "Arn")
+LIST_ROOTS = _listing("ListRoots", "Roots", "Id", "Name")
+LIST_UNITS = _listing("ListOrganizationalUnitsForParent", "OrganizationalUnits", "Id", "Name", ParentId="@parent")
+LIST_ACCOUNTS_OF_UNIT = _listing("ListAccountsForParent", "Accounts", "Id", ParentId="@parent")
+LIST_ACCOUNT_TAGS = _listing(
+    "ListTagsForResource", "Tags", "Key", paging=Paging("NextToken", "NextToken"), ResourceId="@account_id"
 )
 LIST_REGIONS = Operation(
     "account",
@@ -148,9 +127,7 @@ async def discover(
 ) -> Organization:
     """Return the accounts, each with its selection: crawled, excluded or suspended."""
     if settings.source == "list":
-        configured = tuple(
-            FoundAccount(entry.id, entry.name, state=ACTIVE, is_management=False) for entry in settings.accounts
-        )
+        configured = [FoundAccount(entry.id, entry.name, state=ACTIVE) for entry in settings.accounts]
         return Organization(_select(configured, settings), is_complete=False)
     gaps: list[tuple[Operation, str, AwsError]] = []
     reader = _Reader(client, provider, region, gaps)
@@ -166,9 +143,12 @@ async def discover(
         # Every organization has a management account; an empty list would mark all known accounts as left.
         cause = gaps[-1][2] if gaps else invalid_response(LIST_ACCOUNTS, "not even the management account is listed")
         raise RequiredCallError("AWS Organizations returned no accounts", cause)
-    tree = await _read_tree(reader, accounts)
+    accounts = await _read_paths(reader, accounts)
     tags = await _read_tags(reader, accounts, settings)
-    found = tuple(_with_tree(account, management, tree, tags) for account in accounts)
+    found = [
+        replace(account, is_management=account.account_id == management, tags=tags.get(account.account_id))
+        for account in accounts
+    ]
     is_complete = all(operation is not LIST_ACCOUNTS for operation, _, _ in gaps)
     return Organization(_select(found, settings, gaps), organization_id, management, is_complete, tuple(gaps))
 
@@ -257,17 +237,10 @@ def _members(
     return *own, [account for account in accounts.values() if account.account_id not in invalid]
 
 
-@dataclass(frozen=True, slots=True)
-class _Tree:
-    names: Mapping[str, str]
-    """Names of roots and organizational units by id."""
-    paths: Mapping[str, tuple[str, ...]]
-    """Ids from the root down to the account's OU, by account id."""
-
-
-async def _read_tree(reader: _Reader, accounts: Iterable[FoundAccount]) -> _Tree:
-    """Read the OUs and their accounts; the accounts are not walked if ListAccounts returns their paths."""
+async def _read_paths(reader: _Reader, accounts: Sequence[FoundAccount]) -> list[FoundAccount]:
+    """Return the accounts with their OUs, which are walked; so are their accounts if ListAccounts returns no paths."""
     names: dict[str, str] = {}
+    """Names of roots and organizational units by id."""
     paths = {account.account_id: account.ou_ids for account in accounts if account.ou_ids}
     walk_accounts = any(not account.ou_ids for account in accounts)
     operation = LIST_ROOTS
@@ -291,7 +264,16 @@ async def _read_tree(reader: _Reader, accounts: Iterable[FoundAccount]) -> _Tree
             waiting.extend([((*path, unit), name) for unit, name in units])
     except AwsError as error:
         reader.gaps.append((operation, "", error))
-    return _Tree(names, paths)
+    return [
+        replace(
+            account,
+            ou_ids=path,
+            ou_names=tuple(names.get(unit, unit) for unit in path),
+            has_ou_path=bool(path) and all(unit in names for unit in path),
+        )
+        for account in accounts
+        for path in [paths.get(account.account_id, ())]
+    ]
 
 
 def _unit(item: Mapping[str, Any]) -> tuple[str, str]:
@@ -329,20 +311,6 @@ async def _read_tags(
     return tags
 
 
-def _with_tree(
-    account: FoundAccount, management: str | None, tree: _Tree, tags: Mapping[str, Mapping[str, str]]
-) -> FoundAccount:
-    path = tree.paths.get(account.account_id, ())
-    return replace(
-        account,
-        ou_ids=path,
-        ou_names=tuple(tree.names.get(unit, unit) for unit in path),
-        is_management=account.account_id == management,
-        tags=tags.get(account.account_id),
-        has_ou_path=bool(path) and all(unit in tree.names for unit in path),
-    )
-
-
 def _select(
     accounts: Iterable[FoundAccount],
     settings: OrganizationSettings,
@@ -350,27 +318,20 @@ def _select(
 ) -> tuple[FoundAccount, ...]:
     """Set the selection of each account."""
     missing_tags = {subject for operation, subject, _ in gaps if operation is LIST_ACCOUNT_TAGS}
-    selected = []
-    for account in accounts:
+    include, exclude = settings.include, settings.exclude
+    includes_all = not (include.accounts or include.ous or include.tags or include.names)
+    filters_by_ou = settings.source == "organizations" and bool(include.ous or exclude.ous)
+
+    def selection(account: FoundAccount) -> str:
         if account.state is not None and account.state != ACTIVE:
-            selected.append(replace(account, selection="suspended"))
-        elif account.account_id in missing_tags or (not account.ou_ids and _filters_by_ou(settings)):
+            return "suspended"
+        if account.account_id in missing_tags or (filters_by_ou and not account.ou_ids):
             # The filter cannot be evaluated: skipping an account is better than crawling an excluded one.
-            selected.append(replace(account, selection="excluded"))
-        elif _is_included(account, settings.include) and not _matches(account, settings.exclude):
-            selected.append(account)
-        else:
-            selected.append(replace(account, selection="excluded"))
-    return tuple(selected)
+            return "excluded"
+        included = (includes_all or _matches(account, include)) and not _matches(account, exclude)
+        return "crawled" if included else "excluded"
 
-
-def _filters_by_ou(settings: OrganizationSettings) -> bool:
-    return settings.source == "organizations" and bool(settings.include.ous or settings.exclude.ous)
-
-
-def _is_included(account: FoundAccount, filters: AccountFilter) -> bool:
-    has_filter = filters.accounts or filters.ous or filters.tags or filters.names
-    return not has_filter or _matches(account, filters)
+    return tuple(replace(account, selection=selection(account)) for account in accounts)
 
 
 def _matches(account: FoundAccount, filters: AccountFilter) -> bool:
@@ -380,6 +341,16 @@ def _matches(account: FoundAccount, filters: AccountFilter) -> bool:
         or any((account.tags or {}).get(key) in values for key, values in filters.tags.items())
         or any(fnmatch.fnmatchcase(account.name or "", pattern) for pattern in filters.names)
     )
+
+
+async def read_organization(
+    client: AwsClient, roles: Roles, identity: Identity, settings: Settings
+) -> tuple[Organization, Regions]:
+    """Return the accounts, and what lists their regions; both are read with the reader role, if there is one."""
+    reader, region = settings.organization.reader_role, settings.aws.region
+    provider: CredentialProvider = await roles.reader(reader) if reader else roles.own
+    organization = await discover(client, provider, identity, settings.organization, region)
+    return organization, Regions(client, provider, settings.regions, region, organization.management_account_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,14 +367,8 @@ def excludes_region(settings: RegionSettings, region: str) -> bool:
     return region in settings.exclude or bool(settings.include and region not in settings.include)
 
 
-class UnknownRegionError(UserError):
-    """The settings name a region that AWS does not have."""
-
-    exit_code = 2
-
-
 def check_regions(settings: Settings) -> None:
-    """Raise :class:`UnknownRegionError` for regions in the settings that the installed botocore does not know."""
+    """Raise :class:`InvalidSettingsError` for regions in the settings that the installed botocore does not know."""
     known = known_regions()
     problems = []
     for key, names in (
@@ -418,7 +383,7 @@ def check_regions(settings: Settings) -> None:
                 f"{key}: AWS has no region {name}: {hint} A new region needs a newer botocore (pip install --upgrade botocore)"
             )
     if problems:
-        raise UnknownRegionError("\n".join(problems))
+        raise InvalidSettingsError("\n".join(problems))
 
 
 class Regions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Mapping
 
-from sqlalchemy import ColumnElement, Engine, exists, func, literal, select
+from sqlalchemy import Engine, exists, func, literal, select
 
 from crawler.spec import GLOBAL
 from models.store.engine import translate_errors
@@ -60,30 +60,21 @@ def find_empty_regions(engine: Engine, days: int) -> dict[tuple[str, str], str]:
         Run.__table__, run.run_id == last_full.c.run_id
     )
     for model, region_column in REGION_COLUMNS.items():
-        query = query.where(~_has_rows(model, region_column, last_full.c.account_id, last_full.c.region))
+        column = model.table().c
+        rows = select(literal(1)).where(
+            column.account_id == last_full.c.account_id,
+            column[region_column] == last_full.c.region,
+            column.valid_to.is_(None),
+        )
+        if model is Alias:
+            # The alias/aws/... of a service that was never used has no key.
+            rows = rows.where(column.target_key_id.is_not(None))
+        query = query.where(~exists(rows))
     reasons: dict[int, str] = {}
     empty_regions: dict[tuple[str, str], str] = {}
     with translate_errors(engine), engine.connect() as connection:
         for account_id, region, run_id, started_at in connection.execute(query):
-            reason = reasons.get(run_id)
-            if reason is None:
-                reason = (
-                    f"no keys; the last full crawl of the region, run {run_id} ({started_at:%Y-%m-%d}), found nothing"
-                )
-                reasons[run_id] = reason
-            empty_regions[account_id, region] = reason
+            reason = f"no keys; the last full crawl of the region, run {run_id} ({started_at:%Y-%m-%d}), found nothing"
+            # One text for all regions of a run.
+            empty_regions[account_id, region] = reasons.setdefault(run_id, reason)
     return empty_regions
-
-
-def _has_rows(
-    model: type[VersionedTable], region_column: str, account_id: ColumnElement[str], region: ColumnElement[str]
-) -> ColumnElement[bool]:
-    """Return the condition that the ledger has an open row of a table in an account-region."""
-    column = model.table().c
-    rows = select(literal(1)).where(
-        column.account_id == account_id, column[region_column] == region, column.valid_to.is_(None)
-    )
-    if model is Alias:
-        # The alias/aws/... of a service that was never used has no key.
-        rows = rows.where(column.target_key_id.is_not(None))
-    return exists(rows)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
 from crawler.aws.client import AwsClient
-from crawler.aws.credentials import Identity, Roles
+from crawler.aws.credentials import CALLER_IDENTITY, Identity, Roles, iam_arn
 from crawler.aws.errors import AwsError
 from crawler.aws.response_validation import INVALID_ITEM
 from crawler.discovery import ACTIVE, DESCRIBE_ORGANIZATION, LIST_ACCOUNTS
@@ -43,10 +44,8 @@ class Findings:
         """The ARN of the caller as a policy names it; a session's role without its path, which the session does not show."""
         if self.identity is None:
             return None
-        session = re.fullmatch(r"arn:([a-z-]+):sts::(\d{12}):assumed-role/([\w+=,.@-]+)/.+", self.identity.arn)
-        if session:
-            return f"arn:{session[1]}:iam::{session[2]}:role/{session[3]}"
-        return self.identity.arn if ":iam:" in self.identity.arn else None
+        arn = iam_arn(self.identity.arn)
+        return arn if ":iam:" in arn else None
 
     def to_text(self) -> list[str]:
         """The lines that tell a user what was found."""
@@ -91,41 +90,31 @@ def look(aws: AwsSettings) -> Findings:
 
 
 async def _look(aws: AwsSettings, findings: Findings) -> None:
-    client = AwsClient(aws, CrawlSettings(max_attempts=2, call_deadline=30))
-    try:
+    with closing(AwsClient(aws, CrawlSettings(max_attempts=2, call_deadline=30))) as client:
         roles = Roles(client, aws, RoleSettings(), [])
+        operation = CALLER_IDENTITY
         try:
             findings.identity = await roles.identity()
+            operation = DESCRIBE_ORGANIZATION
+            response = await client.call(roles.own, operation, aws.region, {})
+            organization = response["Organization"]
+            findings.organization_id = _identifier(organization["Id"], r"o-[a-z0-9]{6,32}")
+            findings.management_account = _identifier(organization["MasterAccountId"], r"[0-9]{12}")
+            findings.in_organization = True
+            operation = LIST_ACCOUNTS
+            states = [
+                account.get("State") or account.get("Status")
+                async for page in client.pages(roles.own, operation, aws.region, {})
+                for account in page["Accounts"]
+            ]
+            findings.accounts, findings.active_accounts = len(states), states.count(ACTIVE)
         except AwsError as error:
-            findings.problems.append(f"sts:GetCallerIdentity failed: {_reason(error)}")
-            return
-        await _look_at_organization(client, roles, aws.region, findings)
-    finally:
-        client.close()
-
-
-async def _look_at_organization(client: AwsClient, roles: Roles, region: str, findings: Findings) -> None:
-    operation = DESCRIBE_ORGANIZATION
-    try:
-        response = await client.call(roles.own, operation, region, {})
-        organization = response["Organization"]
-        findings.organization_id = _identifier(organization["Id"], r"o-[a-z0-9]{6,32}")
-        findings.management_account = _identifier(organization["MasterAccountId"], r"[0-9]{12}")
-        findings.in_organization = True
-        operation = LIST_ACCOUNTS
-        states = [
-            account.get("State") or account.get("Status")
-            async for page in client.pages(roles.own, operation, region, {})
-            for account in page["Accounts"]
-        ]
-        findings.accounts, findings.active_accounts = len(states), states.count(ACTIVE)
-    except AwsError as error:
-        if error.code == NO_ORGANIZATION:
-            findings.in_organization = False
-        else:
-            findings.problems.append(f"{operation.iam_action} failed: {_reason(error)}")
-    except INVALID_ITEM:
-        findings.problems.append(f"{operation.iam_action} returned an invalid response")
+            if error.code == NO_ORGANIZATION:
+                findings.in_organization = False
+            else:
+                findings.problems.append(f"{operation.iam_action} failed: {_reason(error)}")
+        except INVALID_ITEM:
+            findings.problems.append(f"{operation.iam_action} returned an invalid response")
 
 
 def _identifier(value: Any, pattern: str) -> str:
@@ -140,16 +129,32 @@ def _reason(error: AwsError) -> str:
 
 def settings_text(choices: Choices, findings: Findings) -> str:
     """Return a commented settings file, which has what differs from the defaults or is likely to be changed."""
-    groups = [
-        _HEADER,
-        _aws(choices, findings),
-        _organization(findings),
-        _role(choices),
-        _crawl(choices),
-        _owners(choices),
-        _FOOTER,
-    ]
-    return "\n".join(groups)
+    external_id = f"""\
+  # The trust policy of the role requires this value: treat it as a secret.
+  external_id: {choices.external_id}
+"""
+    owners = (
+        f"owners:\n  - tag: {_scalar(choices.owner_tag)}"
+        if choices.owner_tag is not None
+        else "# owners:\n#   - tag: Owner"
+    )
+    return f"""\
+{_HEADER}
+{_aws(choices, findings)}
+{_organization(findings)}
+role:
+  # The role to assume in every account except the crawler's own. `kmsledger permissions` prints its policies.
+  name: {_scalar(choices.role_name)}
+{external_id if choices.external_id else ""}
+crawl:
+  # Read IAM users, roles and policies: with them, access that key policies delegate to IAM is reported as actual, not as
+  # possible. The member role then needs iam:GetAccountAuthorizationDetails.
+  iam: {"true" if choices.iam else "false"}
+
+# Findings show the owner of a resource: the value of this tag. config.example.yaml has more kinds of owners.
+{owners}
+
+{_FOOTER}"""
 
 
 _HEADER = """\
@@ -219,36 +224,6 @@ organization:
   # All active accounts of the organization; include and exclude filter by account, organizational unit, tag or name.
   source: organizations
 {reader}"""
-
-
-def _role(choices: Choices) -> str:
-    external = f"""\
-  # The trust policy of the role requires this value: treat it as a secret.
-  external_id: {choices.external_id}
-"""
-    return f"""\
-role:
-  # The role to assume in every account except the crawler's own. `kmsledger permissions` prints its policies.
-  name: {_scalar(choices.role_name)}
-{external if choices.external_id else ""}"""
-
-
-def _crawl(choices: Choices) -> str:
-    return f"""\
-crawl:
-  # Read IAM users, roles and policies: with them, access that key policies delegate to IAM is reported as actual, not as
-  # possible. The member role then needs iam:GetAccountAuthorizationDetails.
-  iam: {"true" if choices.iam else "false"}
-"""
-
-
-def _owners(choices: Choices) -> str:
-    comment = (
-        "# Findings show the owner of a resource: the value of this tag. config.example.yaml has more kinds of owners."
-    )
-    if choices.owner_tag is None:
-        return f"{comment}\n# owners:\n#   - tag: Owner\n"
-    return f"{comment}\nowners:\n  - tag: {_scalar(choices.owner_tag)}\n"
 
 
 def _scalar(text: str) -> str:

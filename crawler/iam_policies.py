@@ -13,8 +13,8 @@ from crawler.services.iam import GET_ACCOUNT_AUTHORIZATION_DETAILS
 from crawler.services.key_last_usage import GET_KEY_LAST_USAGE
 from crawler.services.kms import ALIASES, KEY_STORES, KEYS
 from crawler.services.resource_types import RESOURCE_TYPES
-from crawler.spec import Operation, ResourceType, Step
-from models.errors import UserError
+from crawler.spec import Operation, ResourceType
+from models.errors import InvalidSettingsError
 from models.settings import Settings
 from models.settings.crawl import CrawlSettings
 
@@ -43,14 +43,8 @@ ALL_ENABLED = CrawlSettings(iam=True)
 """Settings with which every declared operation is called."""
 
 
-class UnknownTypeError(UserError):
-    """The configuration names a resource type that is not declared."""
-
-    exit_code = 2
-
-
 def configured_types(names: Iterable[str]) -> tuple[ResourceType, ...]:
-    """Return the configured resource types; all of them when none is named."""
+    """Return the configured resource types; all of them when none is named. Raises InvalidSettingsError for unknown names."""
     names = list(names)
     if not names:
         return RESOURCE_TYPES
@@ -62,14 +56,14 @@ def configured_types(names: Iterable[str]) -> tuple[ResourceType, ...]:
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(sorted(known))}"
             problems.append(f"crawl.resource_types: unknown resource type {name}: {hint}")
     if problems:
-        raise UnknownTypeError("\n".join(problems))
+        raise InvalidSettingsError("\n".join(problems))
     return tuple(known[name] for name in names)
 
 
 def key_operations() -> tuple[Operation, ...]:
     """Return the operations called for keys."""
-    listed = (operation for step in (ALIASES, KEYS, KEY_STORES) for operation in _walk(step))
-    return (*dict.fromkeys(listed), GET_KEY_LAST_USAGE)
+    steps = (step for listing in (ALIASES, KEYS, KEY_STORES) for step in listing.walk())
+    return (*dict.fromkeys(step.operation for step in steps), GET_KEY_LAST_USAGE)
 
 
 def operations(
@@ -226,12 +220,6 @@ class Permissions:
 def external_id_condition(external_id: Any) -> dict[str, Any]:
     """Return the condition of a trust policy that requires an external ID."""
     return {"StringEquals": {"sts:ExternalId": external_id}}
-
-
-def _walk(step: Step) -> Iterable[Operation]:
-    yield step.operation
-    for child in step.children:
-        yield from _walk(child)
 
 
 def _policy(*statements: dict[str, Any]) -> dict[str, Any]:

@@ -14,12 +14,16 @@ from crawler.iam_policies import Permissions
 from crawler.permission_templates import (
     CRAWLER_POLICY,
     CRAWLER_ROLE,
-    MEMBER_POLICY,
-    READER_POLICY,
+    CRAWLER_ROLE_NAME,
+    MEMBER_ROLE_NAME,
     SERVICES,
     STACK_SET,
+    TrustingRole,
+    external_id_meaning,
     max_session_duration,
-    member_template,
+    member_role,
+    reader_role,
+    role_template,
     split_role_name,
 )
 
@@ -132,112 +136,84 @@ def _trust_document(permissions: Permissions) -> str:
     return 'data "aws_iam_policy_document" "trust" {\n' + "\n".join(blocks) + "}\n"
 
 
-def _trusting_role(permissions: Permissions, policy_name: str, policy: Any, path: str, boundary: str = "") -> str:
-    return f"""\
+def _external_id(permissions: Permissions) -> str:
+    default = None if permissions.settings.role.external_id is not None else ""
+    return _variable("external_id", external_id_meaning(permissions), default, sensitive=True)
+
+
+def _module(about: str, *blocks: str) -> str:
+    return "\n".join([about, _HEADER, *blocks])
+
+
+def _role(permissions: Permissions, role: TrustingRole, principal: str | None, about: str) -> str:
+    """Return the module of a role that admits the crawler."""
+    boundary = _variable("permissions_boundary", "Permissions boundary of the role (ARN).", nullable=True)
+    bounded = "  permissions_boundary = var.permissions_boundary\n"
+    resources = f"""\
 resource "aws_iam_role" "this" {{
   name                 = var.role_name
-  path                 = {_quoted(path)}
+  path                 = {_quoted(role.path)}
   assume_role_policy   = data.aws_iam_policy_document.trust.json
   max_session_duration = {max_session_duration(permissions)}
-{boundary}}}
+{bounded if role.has_boundary else ""}}}
 
 resource "aws_iam_role_policy" "this" {{
-  name = {_quoted(policy_name)}
+  name = {_quoted(role.policy_name)}
   role = aws_iam_role.this.id
 
-  policy = jsonencode({hcl(policy, 1)})
+  policy = jsonencode({hcl(role.policy, 1)})
 }}
 
 output "role_arn" {{
   value = aws_iam_role.this.arn
 }}
 """
-
-
-def _trusting_variables(permissions: Permissions, principal: str | None, name: str, meaning: str) -> str:
-    return "\n".join(
-        [
-            _variable("crawler_arn", "ARN of the role or user that runs the crawler.", principal),
-            _external_id(permissions),
-            _variable("role_name", meaning, name),
-        ]
+    return _module(
+        about,
+        _variable("crawler_arn", "ARN of the role or user that runs the crawler.", principal),
+        _external_id(permissions),
+        _variable("role_name", role.setting, role.name),
+        *([boundary] if role.has_boundary else []),
+        _trust_document(permissions),
+        resources,
     )
-
-
-def _external_id(permissions: Permissions) -> str:
-    required = permissions.settings.role.external_id is not None
-    meaning = "role.external_id in the settings of kmsledger" + ("." if required else "; empty if it is not set.")
-    return _variable("external_id", meaning, None if required else "", sensitive=True)
 
 
 def _member(permissions: Permissions, principal: str | None) -> str:
-    path, name = split_role_name(permissions.settings.role.name)
-    boundary = _variable("permissions_boundary", "Permissions boundary of the role (ARN).", nullable=True)
-    return "\n".join(
-        [
-            "# The role in one account. The crawler's identity must exist before.",
-            _HEADER,
-            _trusting_variables(permissions, principal, name, "role.name in the settings of kmsledger."),
-            boundary,
-            _trust_document(permissions),
-            _trusting_role(
-                permissions,
-                MEMBER_POLICY,
-                permissions.member(),
-                path,
-                "  permissions_boundary = var.permissions_boundary\n",
-            ),
-        ]
-    )
+    about = "# The role in one account. The crawler's identity must exist before."
+    return _role(permissions, member_role(permissions), principal, about)
 
 
 def _reader(permissions: Permissions, principal: str | None) -> str:
-    reader = (
-        permissions.settings.organization.reader_role or "arn:aws:iam::111122223333:role/KmsInventoryOrganizationReader"
-    )
-    path, name = split_role_name(reader.partition(":role/")[2])
-    return "\n".join(
-        [
-            "# The role that reads the organization, in the management account or a delegated administrator account.",
-            _HEADER,
-            _trusting_variables(permissions, principal, name, "The name in organization.reader_role."),
-            _trust_document(permissions),
-            _trusting_role(permissions, READER_POLICY, permissions.reader(), path),
-        ]
-    )
+    about = "# The role that reads the organization, in the management account or a delegated administrator account."
+    return _role(permissions, reader_role(permissions), principal, about)
 
 
 def _crawler(permissions: Permissions, _principal: str | None) -> str:
     about = "# The permissions of the identity that runs the crawler, and its role."
-    return "\n".join([about, _HEADER, *_crawler_variables(permissions), _crawler_resources(permissions)])
+    return _module(about, *_crawler_variables(permissions), _crawler_resources(permissions))
 
 
 def _organization(permissions: Permissions, _principal: str | None) -> str:
     about = """\
 # The crawler's identity, and a service-managed StackSet that creates the member role in every account. Apply it in the account
 # of the crawler: the management account, or a delegated administrator of StackSets and Organizations. A service-managed StackSet
-# skips the management account: if the crawler runs in another account, apply the module of the member role there too.
-"""
+# skips the management account: if the crawler runs in another account, apply the module of the member role there too."""
     units = """\
 variable "organizational_unit_ids" {
   description = "Organizational units (or the root) whose accounts get the member role, such as r-abcd."
   type        = list(string)
 }
 """
-    call_as = _variable("call_as", "DELEGATED_ADMIN if the account administers StackSets by delegation.", "SELF")
-    variables = [*_crawler_variables(permissions), _external_id(permissions), units, call_as]
-    return "\n".join(
-        [
-            f"{about}{_HEADER}",
-            *variables,
-            _crawler_resources(permissions),
-            _STACK_SET % _stack_set_template(permissions),
-        ]
+    return _module(
+        about,
+        *_crawler_variables(permissions),
+        _external_id(permissions),
+        units,
+        _variable("call_as", "DELEGATED_ADMIN if the account administers StackSets by delegation.", "SELF"),
+        _crawler_resources(permissions),
+        _STACK_SET % hcl(role_template(permissions, member_role(permissions), None), 1),
     )
-
-
-def _stack_set_template(permissions: Permissions) -> str:
-    return hcl(member_template(permissions, None), 1)
 
 
 def _crawler_variables(permissions: Permissions) -> list[str]:
@@ -246,8 +222,8 @@ def _crawler_variables(permissions: Permissions) -> list[str]:
         f"The service that runs the crawler, whose role is created ({' or '.join(SERVICES)}); empty: the role exists."
     )
     return [
-        _variable("member_role_name", "role.name in the settings of kmsledger.", name),
-        _variable("crawler_role_name", "The role that runs the crawler, without a path.", CRAWLER_ROLE),
+        _variable("member_role_name", MEMBER_ROLE_NAME, name),
+        _variable("crawler_role_name", CRAWLER_ROLE_NAME, CRAWLER_ROLE),
         _variable("trusted_service", service, SERVICES[0]),
     ]
 

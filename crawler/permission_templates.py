@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
 from crawler.iam_policies import Permissions, external_id_condition
 
-MEMBER_POLICY = "kmsledger-read-metadata"
 CRAWLER_POLICY = "kmsledger-crawler"
 CRAWLER_ROLE = "kmsledger-crawler"
-READER_POLICY = "kmsledger-read-organization"
 STACK_SET = "kmsledger-member-role"
+MEMBER_ROLE_NAME = "role.name in the settings of kmsledger."
+CRAWLER_ROLE_NAME = "The role that runs the crawler, without a path."
 SERVICES = ("ec2.amazonaws.com", "ecs-tasks.amazonaws.com")
 """Services for which the templates create the crawler's role."""
 ARN_PATTERN = r"^arn:aws[a-z-]*:iam::[0-9]{12}:(root|(role|user)/[\w+=,.@/-]+)$"
@@ -34,38 +34,81 @@ def cloudformation(permissions: Permissions, part: str, principal: str | None, o
     return f"# {origin}\n{comment}{_yaml(template)}"
 
 
-def member_template(permissions: Permissions, principal: str | None) -> Template:
-    """Return the template of the role in every account, for a StackSet or a stack in one account."""
-    role = permissions.settings.role
-    path, name = split_role_name(role.name)
+class TrustingRole(NamedTuple):
+    """A role that admits the crawler."""
+
+    setting: str
+    """What names the role, as a sentence."""
+    path: str
+    name: str
+    about: str
+    reads: str
+    policy_name: str
+    policy: dict[str, Any]
+    has_boundary: bool = False
+    """Whether a parameter names its permissions boundary."""
+
+
+def member_role(permissions: Permissions) -> TrustingRole:
+    """Return the role in every account."""
+    return TrustingRole(
+        MEMBER_ROLE_NAME,
+        *split_role_name(permissions.settings.role.name),
+        about="the role that reads the metadata of KMS keys, and of what they encrypt, in this account.",
+        reads="the metadata of KMS keys",
+        policy_name="kmsledger-read-metadata",
+        policy=permissions.member(),
+        has_boundary=True,
+    )
+
+
+def reader_role(permissions: Permissions) -> TrustingRole:
+    """Return the role that reads the organization (``organization.reader_role``)."""
+    arn = permissions.settings.organization.reader_role
+    arn = arn or "arn:aws:iam::111122223333:role/KmsInventoryOrganizationReader"
+    return TrustingRole(
+        "The name in organization.reader_role.",
+        *split_role_name(arn.partition(":role/")[2]),
+        about="the role that reads the organization, for a crawler in another account.",
+        reads="the organization",
+        policy_name="kmsledger-read-organization",
+        policy=permissions.reader(),
+    )
+
+
+def role_template(permissions: Permissions, role: TrustingRole, principal: str | None) -> Template:
+    """Return the template of a role, for a StackSet or a stack in one account."""
+    parameters = {
+        "CrawlerArn": _parameter(
+            "ARN of the role or user that runs the crawler.", principal, AllowedPattern=ARN_PATTERN
+        ),
+        "ExternalId": _external_id(permissions),
+        "RoleName": _parameter(role.setting, role.name),
+    }
+    conditions = {} if permissions.settings.role.external_id else {"HasExternalId": _is_set("ExternalId")}
+    bounded = {}
+    if role.has_boundary:
+        parameters["PermissionsBoundaryArn"] = _parameter(
+            "Permissions boundary of the role; empty if there is none.", ""
+        )
+        conditions["HasBoundary"] = _is_set("PermissionsBoundaryArn")
+        bounded["PermissionsBoundary"] = _if("HasBoundary", {"Ref": "PermissionsBoundaryArn"}, NO_VALUE)
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": "kmsledger - the role that reads the metadata of KMS keys, and of what they encrypt, in this account.",
-        "Parameters": {
-            "CrawlerArn": _crawler_arn(principal),
-            "ExternalId": _external_id(permissions),
-            "RoleName": {"Type": "String", "Default": name, "Description": "role.name in the settings of kmsledger."},
-            "PermissionsBoundaryArn": {
-                "Type": "String",
-                "Default": "",
-                "Description": "Permissions boundary of the role; empty if there is none.",
-            },
-        },
-        "Conditions": {
-            **({} if role.external_id else {"HasExternalId": _is_set("ExternalId")}),
-            "HasBoundary": _is_set("PermissionsBoundaryArn"),
-        },
+        "Description": f"kmsledger - {role.about}",
+        "Parameters": parameters,
+        **({"Conditions": conditions} if conditions else {}),
         "Resources": {
             "Role": {
                 "Type": "AWS::IAM::Role",
                 "Properties": {
                     "RoleName": {"Ref": "RoleName"},
-                    "Path": path,
-                    "Description": "kmsledger reads the metadata of KMS keys with this role.",
+                    "Path": role.path,
+                    "Description": f"kmsledger reads {role.reads} with this role.",
                     "MaxSessionDuration": max_session_duration(permissions),
-                    "PermissionsBoundary": _if("HasBoundary", {"Ref": "PermissionsBoundaryArn"}, NO_VALUE),
+                    **bounded,
                     "AssumeRolePolicyDocument": _trust(permissions),
-                    "Policies": [{"PolicyName": MEMBER_POLICY, "PolicyDocument": permissions.member()}],
+                    "Policies": [{"PolicyName": role.policy_name, "PolicyDocument": role.policy}],
                 },
             }
         },
@@ -81,22 +124,13 @@ def crawler_template(permissions: Permissions) -> Template:
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": "kmsledger - the permissions of the identity that runs the crawler, and its role.",
         "Parameters": {
-            "MemberRoleName": {
-                "Type": "String",
-                "Default": name,
-                "Description": "role.name in the settings of kmsledger.",
-            },
-            "CrawlerRoleName": {
-                "Type": "String",
-                "Default": CRAWLER_ROLE,
-                "Description": "The role that runs the crawler, without a path.",
-            },
-            "TrustedService": {
-                "Type": "String",
-                "Default": SERVICES[0],
-                "AllowedValues": ["", *SERVICES],
-                "Description": "The service that runs the crawler, whose role is created; empty: the role exists.",
-            },
+            "MemberRoleName": _parameter(MEMBER_ROLE_NAME, name),
+            "CrawlerRoleName": _parameter(CRAWLER_ROLE_NAME, CRAWLER_ROLE),
+            "TrustedService": _parameter(
+                "The service that runs the crawler, whose role is created; empty: the role exists.",
+                SERVICES[0],
+                AllowedValues=["", *SERVICES],
+            ),
         },
         "Conditions": {
             "CreateRole": _is_set("TrustedService"),
@@ -140,44 +174,10 @@ def crawler_template(permissions: Permissions) -> Template:
     }
 
 
-def reader_template(permissions: Permissions, principal: str | None) -> Template:
-    """Return the template of the role that reads the organization (``organization.reader_role``)."""
-    reader = (
-        permissions.settings.organization.reader_role or "arn:aws:iam::111122223333:role/KmsInventoryOrganizationReader"
-    )
-    path, name = split_role_name(reader.partition(":role/")[2])
-    role = permissions.settings.role
-    return {
-        "AWSTemplateFormatVersion": "2010-09-09",
-        "Description": "kmsledger - the role that reads the organization, for a crawler in another account.",
-        "Parameters": {
-            "CrawlerArn": _crawler_arn(principal),
-            "ExternalId": _external_id(permissions),
-            "RoleName": {"Type": "String", "Default": name, "Description": "The name in organization.reader_role."},
-        },
-        **({} if role.external_id else {"Conditions": {"HasExternalId": _is_set("ExternalId")}}),
-        "Resources": {
-            "Role": {
-                "Type": "AWS::IAM::Role",
-                "Properties": {
-                    "RoleName": {"Ref": "RoleName"},
-                    "Path": path,
-                    "Description": "kmsledger reads the organization with this role.",
-                    "MaxSessionDuration": max_session_duration(permissions),
-                    "AssumeRolePolicyDocument": _trust(permissions),
-                    "Policies": [{"PolicyName": READER_POLICY, "PolicyDocument": permissions.reader()}],
-                },
-            }
-        },
-        "Outputs": {"RoleArn": {"Value": {"Fn::GetAtt": ["Role", "Arn"]}}},
-    }
-
-
 def organization_template(permissions: Permissions) -> Template:
     """Return one template for everything: the crawler's identity, and a StackSet that creates the member role elsewhere."""
     crawler = crawler_template(permissions)
-    template = member_template(permissions, None)
-    external_id = {"ParameterKey": "ExternalId", "ParameterValue": {"Ref": "ExternalId"}}
+    template = role_template(permissions, member_role(permissions), None)
     return crawler | {
         "Description": "kmsledger - the crawler's identity, and the member role in every account of the organization.",
         "Parameters": crawler["Parameters"]
@@ -187,12 +187,11 @@ def organization_template(permissions: Permissions) -> Template:
                 "Type": "CommaDelimitedList",
                 "Description": "Organizational units (or the root) whose accounts get the member role, such as r-abcd.",
             },
-            "CallAs": {
-                "Type": "String",
-                "Default": "SELF",
-                "AllowedValues": ["SELF", "DELEGATED_ADMIN"],
-                "Description": "DELEGATED_ADMIN if this stack is in an account that administers StackSets by delegation.",
-            },
+            "CallAs": _parameter(
+                "DELEGATED_ADMIN if this stack is in an account that administers StackSets by delegation.",
+                "SELF",
+                AllowedValues=["SELF", "DELEGATED_ADMIN"],
+            ),
         },
         "Resources": crawler["Resources"]
         | {
@@ -210,7 +209,7 @@ def organization_template(permissions: Permissions) -> Template:
                     "Parameters": [
                         {"ParameterKey": "CrawlerArn", "ParameterValue": _CREATED_OR_EXISTING_ROLE},
                         {"ParameterKey": "RoleName", "ParameterValue": {"Ref": "MemberRoleName"}},
-                        external_id,
+                        {"ParameterKey": "ExternalId", "ParameterValue": {"Ref": "ExternalId"}},
                     ],
                     "StackInstancesGroup": [
                         {
@@ -265,9 +264,15 @@ _READER_COMMENT = """\
 
 _TEMPLATES: Mapping[str, Callable[[Permissions, str | None], tuple[Template, str]]] = {
     "all": lambda permissions, _principal: (organization_template(permissions), _ORGANIZATION_COMMENT),
-    "member": lambda permissions, principal: (member_template(permissions, principal), _MEMBER_COMMENT),
+    "member": lambda permissions, principal: (
+        role_template(permissions, member_role(permissions), principal),
+        _MEMBER_COMMENT,
+    ),
     "management": lambda permissions, _principal: (crawler_template(permissions), _CRAWLER_COMMENT),
-    "reader": lambda permissions, principal: (reader_template(permissions, principal), _READER_COMMENT),
+    "reader": lambda permissions, principal: (
+        role_template(permissions, reader_role(permissions), principal),
+        _READER_COMMENT,
+    ),
 }
 
 
@@ -286,25 +291,21 @@ def _is_set(parameter: str) -> Template:
     return {"Fn::Not": [{"Fn::Equals": [{"Ref": parameter}, ""]}]}
 
 
-def _crawler_arn(principal: str | None) -> Template:
-    return {
-        "Type": "String",
-        **({"Default": principal} if principal else {}),
-        "AllowedPattern": ARN_PATTERN,
-        "Description": "ARN of the role or user that runs the crawler.",
-    }
+def _parameter(description: str, default: str | None = None, **more: Any) -> Template:
+    return {"Type": "String", **({} if default is None else {"Default": default}), **more, "Description": description}
+
+
+def external_id_meaning(permissions: Permissions) -> str:
+    """Return the description of the parameter for the external ID."""
+    required = permissions.settings.role.external_id is not None
+    return "role.external_id in the settings of kmsledger" + ("." if required else "; empty if it is not set.")
 
 
 def _external_id(permissions: Permissions) -> Template:
     required = permissions.settings.role.external_id is not None
-    return {
-        "Type": "String",
-        **({} if required else {"Default": ""}),
-        "NoEcho": True,
-        "AllowedPattern": EXTERNAL_ID_PATTERN.removeprefix("^$|") if required else EXTERNAL_ID_PATTERN,
-        "Description": "role.external_id in the settings of kmsledger"
-        + ("." if required else "; empty if it is not set."),
-    }
+    pattern = EXTERNAL_ID_PATTERN.removeprefix("^$|") if required else EXTERNAL_ID_PATTERN
+    default = None if required else ""
+    return _parameter(external_id_meaning(permissions), default, NoEcho=True, AllowedPattern=pattern)
 
 
 def _trust(permissions: Permissions) -> Template:

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,16 +30,10 @@ _SPAWN = multiprocessing.get_context("spawn")
 class AsyncProcessPool(Executor):
     """Runs tasks in ``count`` processes, ``tasks_per_process`` in each; a process that dies fails its tasks and is replaced."""
 
-    def __init__(
-        self,
-        count: int,
-        tasks_per_process: int,
-        initializer: Callable[..., None] | None = None,
-        initargs: tuple[Any, ...] = (),
-    ) -> None:
+    def __init__(self, count: int, tasks_per_process: int, initializer: Callable[[], None] | None = None) -> None:
         self._lock = threading.Lock()
         self._closed = False
-        self._settings = (tasks_per_process, initializer, initargs)
+        self._start = partial(_Process, tasks_per_process, initializer, self._on_exit)
         self._processes = [self._start() for _ in range(count)]
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -66,10 +61,6 @@ class AsyncProcessPool(Executor):
         """The ids of the running processes."""
         return [process.pid for process in self._processes]
 
-    def _start(self) -> _Process:
-        tasks_per_process, initializer, initargs = self._settings
-        return _Process(tasks_per_process, initializer, initargs, self._on_exit)
-
     def _on_exit(self, process: _Process) -> None:
         with self._lock:
             if not self._closed and process in self._processes:
@@ -83,17 +74,13 @@ class _Process:
     """The parent's handle of one process."""
 
     def __init__(
-        self,
-        tasks_per_process: int,
-        initializer: Callable[..., None] | None,
-        initargs: tuple[Any, ...],
-        on_exit: Callable[[_Process], None],
+        self, tasks_per_process: int, initializer: Callable[[], None] | None, on_exit: Callable[[_Process], None]
     ) -> None:
         self.tasks: dict[int, Future[Any]] = {}
         self._connection, child_connection = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
             target=_serve,
-            args=(child_connection, tasks_per_process, initializer, initargs),
+            args=(child_connection, tasks_per_process, initializer),
             name="kmsledger-crawl",
             daemon=True,
         )
@@ -167,14 +154,12 @@ class _Process:
         self._on_exit(self)
 
 
-def _serve(
-    connection: Connection, tasks_per_process: int, initializer: Callable[..., None] | None, initargs: tuple[Any, ...]
-) -> None:
+def _serve(connection: Connection, tasks_per_process: int, initializer: Callable[[], None] | None) -> None:
     # Ctrl-C reaches all processes of a terminal; only the parent handles it, and the workers exit with the parent.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if initializer is not None:
-        initializer(*initargs)
+        initializer()
     send_lock = threading.Lock()
 
     def run(number: int, call: tuple[Any, ...]) -> None:

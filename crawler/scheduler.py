@@ -12,7 +12,6 @@ from concurrent.futures import BrokenExecutor, Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from sqlalchemy import Engine, func, select
 
@@ -99,10 +98,7 @@ class Scheduler:
             try:
                 return await asyncio.wrap_future(future)
             except self.crash_errors as error:
-                if remaining:
-                    log.warning("%s: %s; retrying", task.scope, error)
-                else:
-                    log.warning("%s: %s", task.scope, error)
+                log.warning("%s: %s%s", task.scope, error, "; retrying" if remaining else "")
             except asyncio.CancelledError as error:
                 current = asyncio.current_task()
                 if future.cancelled() and not (current and current.cancelling()):
@@ -141,16 +137,15 @@ def create_scheduler(
     if count <= 1:
         yield Scheduler(worker, None, SCOPES_PER_PROCESS, calls_by_scope)
         return
-    executor = AsyncProcessPool(
-        count, SCOPES_PER_PROCESS, _set_up, (log_level, console.log_format(), console.current_run())
-    )
+    set_up = partial(_set_up, log_level, console.log_format(), console.current_run())
+    executor = AsyncProcessPool(count, SCOPES_PER_PROCESS, set_up)
     try:
         yield Scheduler(worker, executor, SCOPES_PER_PROCESS * count, calls_by_scope)
     finally:
         executor.shutdown(cancel_futures=True)
 
 
-def _set_up(level: Any, log_format: Any, run_id: Any) -> None:
+def _set_up(level: str, log_format: str, run_id: int | None) -> None:
     from models.logging_setup import set_up
 
     set_up(level, log_format, run_id)

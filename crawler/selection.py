@@ -46,12 +46,6 @@ class Selection:
         """Whether the run is limited."""
         return bool(self.accounts or self.regions)
 
-    def includes(self, account_id: str, region: str) -> bool:
-        """Whether an account-region is part of the run."""
-        if region == ORGANIZATION:
-            return not self.accounts
-        return self.has_account(account_id) and self.has_region(region)
-
     def has_account(self, account_id: str) -> bool:
         """Whether an account is part of the run."""
         return not self.accounts or account_id in self.accounts

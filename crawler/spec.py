@@ -6,7 +6,7 @@ models. The crawler has no other way to call AWS: the client takes an :class:`Op
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Literal
@@ -133,6 +133,12 @@ class Step:
             batch.mark_complete(model, *(scope.get(name, subject.arn) for name in model.listing_key))
         if self.complete is not None:
             self.complete(subject, batch)
+
+    def walk(self) -> Iterator[Step]:
+        """Return the step and all steps below it, each before its children."""
+        yield self
+        for child in self.children:
+            yield from child.walk()
 
 
 DefaultKey = str | KeyClass | None

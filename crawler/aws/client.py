@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import random
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -63,7 +64,7 @@ class AwsClient:
         self._attempts = crawl.max_attempts
         self._deadline = float(crawl.call_deadline)
         self._retry_share = crawl.retry_budget_percent / 100
-        self._counters: dict[str, Counter] = {}
+        self._counters: defaultdict[str, Counter] = defaultdict(Counter)
         """Calls and retries by account."""
         self._in_flight = FairSemaphore(crawl.concurrency)
         self._rate_limiter = RateLimiter(crawl.quota_share_percent / 100)
@@ -73,7 +74,7 @@ class AwsClient:
         """One task per bucket for which calls wait."""
         self._random = random.Random()  # noqa: S311 - jitter, not cryptography
         self.total = Counter()
-        self._operations: dict[Operation, OperationCounter] = {}
+        self._operations: defaultdict[Operation, OperationCounter] = defaultdict(OperationCounter)
 
     async def call(
         self,
@@ -120,7 +121,7 @@ class AwsClient:
                 bucket.accepted()
                 self._observe(operation, now() - started)
                 if attempts == 1:
-                    self._budget(account_id).calls += 1
+                    self._counters[account_id].calls += 1
                 return response
             finally:
                 in_flight.release()
@@ -129,7 +130,7 @@ class AwsClient:
             if failure.cause is Cause.THROTTLED:
                 bucket.throttled()
             self._observe(operation, elapsed, throttled=failure.cause is Cause.THROTTLED)
-            budget = self._budget(account_id)
+            budget = self._counters[account_id]
             budget.calls += attempts == 1
             failure.retries = attempts - 1
             retry = failure.retryable
@@ -201,13 +202,11 @@ class AwsClient:
 
     def take_operations(self) -> OperationCounters:
         """Return the calls by operation since the last time."""
-        taken, self._operations = self._operations, {}
+        taken, self._operations = self._operations, defaultdict(OperationCounter)
         return {str(operation): counter for operation, counter in taken.items()}
 
     def _observe(self, operation: Operation, seconds: float, *, throttled: bool = False) -> None:
-        counter = self._operations.get(operation)
-        if counter is None:
-            counter = self._operations[operation] = OperationCounter()
+        counter = self._operations[operation]
         counter.calls += 1
         counter.throttles += throttled
         counter.seconds += seconds
@@ -267,12 +266,6 @@ class AwsClient:
                 raise
             message = f"no response within {self._deadline:.0f} s (crawl.call_deadline)"
             raise AwsError(Cause.DEADLINE, "Deadline", message, attempts - 1) from timeout
-
-    def _budget(self, account_id: str) -> Counter:
-        budget = self._counters.get(account_id)
-        if budget is None:
-            budget = self._counters[account_id] = Counter()
-        return budget
 
     def _count(self, counter: Counter | None, attempts: int) -> None:
         self.total.calls += 1

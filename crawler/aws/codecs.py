@@ -161,10 +161,7 @@ def _is_body(shape: StructureShape | None) -> bool:
 
 
 class _Headers(dict[str, str]):
-    """Header names in any letter case, as botocore's parsers look them up."""
-
-    def __init__(self, headers: Mapping[str, str]) -> None:
-        super().__init__({name.lower(): value for name, value in headers.items()})
+    """Headers by lower-case name, which botocore's parsers look up in any letter case."""
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(str(name).lower())

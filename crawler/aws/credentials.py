@@ -60,6 +60,14 @@ class Identity:
         return ":assumed-role/" in self.arn
 
 
+_SESSION = re.compile(r"arn:([a-z-]+):sts::(\d{12}):assumed-role/([^/]+)(?:/.*)?")
+
+
+def iam_arn(arn: str) -> str:
+    """Return the ARN of a session's role, without its path, which the session does not show; any other ARN as it is."""
+    return _SESSION.sub(r"arn:\1:iam::\2:role/\3", arn)
+
+
 class OwnCredentials:
     """The crawler's own credentials, as boto3 finds them: profile, SSO, web identity, container, instance."""
 
@@ -155,28 +163,24 @@ class Roles:
         self._client = client
         self._aws = aws
         self._role = role
-        self._own = OwnCredentials(aws)
+        self.own = OwnCredentials(aws)
+        """The crawler's own credentials."""
         self._identity: Identity | None = None
         self._identity_lock = asyncio.Lock()
         self._session_policy = session_policy(actions) if role.session_policy else None
-
-    @property
-    def own(self) -> OwnCredentials:
-        """The crawler's own credentials."""
-        return self._own
 
     async def identity(self) -> Identity:
         """Return the caller identity: the first call of a crawl, which detects wrong credentials or endpoints."""
         # One call, however many accounts start concurrently.
         async with self._identity_lock:
             if self._identity is None:
-                response = await self._client.call(self._own, CALLER_IDENTITY, self._aws.region, {})
+                response = await self._client.call(self.own, CALLER_IDENTITY, self._aws.region, {})
                 require(CALLER_IDENTITY, response)
                 identity = Identity(response["Arn"], response["Account"])
                 if not _CALLER_ARN.fullmatch(identity.arn) or identity.arn.split(":")[4] != identity.account_id:
                     raise invalid_response(CALLER_IDENTITY, "Arn and Account do not name an identity of one account")
                 self._identity = identity
-                self._own.account_id = self._identity.account_id
+                self.own.account_id = self._identity.account_id
             return self._identity
 
     async def reader(self, arn: str) -> RoleCredentials:
@@ -188,7 +192,7 @@ class Roles:
         """Return the credentials for an account; the crawler's own account needs no role."""
         identity = await self.identity()
         if account_id == identity.account_id:
-            return self._own
+            return self.own
         arn = f"arn:{identity.partition}:iam::{account_id}:role/{self._role.name}"
         return RoleCredentials(self, account_id, arn, self._session_policy)
 
@@ -196,7 +200,7 @@ class Roles:
         """Start a session and return its credentials and expiry, by the clock of this machine."""
         request = self._request(role)
         try:
-            response = await self._client.call(self._own, ASSUME_ROLE, self._aws.region, request)
+            response = await self._client.call(self.own, ASSUME_ROLE, self._aws.region, request)
         except AwsError as error:
             if error.retryable or error.cause is Cause.CREDENTIALS:
                 raise

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import select
 from collections.abc import Callable
-from typing import Protocol
 
 import pycurl
 
@@ -18,18 +17,8 @@ Ready = Callable[[list[tuple[int, int]]], None]
 """Called with descriptors and what they are ready for (``pycurl.CSELECT_IN`` and ``CSELECT_OUT``)."""
 
 
-class Poller(Protocol):
-    """Watches the sockets that libcurl requests."""
-
-    def watch(self, event: int, descriptor: int) -> None:
-        """Watch for ``event``: ``pycurl.POLL_IN``, ``POLL_OUT`` or ``POLL_INOUT``; stop with ``POLL_REMOVE``."""
-
-    def close(self) -> None:
-        """Stop watching all sockets."""
-
-
-def create_poller(loop: asyncio.AbstractEventLoop, ready: Ready) -> Poller:
-    """Return the most efficient poller of this system."""
+def create_poller(loop: asyncio.AbstractEventLoop, ready: Ready) -> _EpollPoller | _LoopPoller:
+    """Return the most efficient poller of this system, which watches the sockets that libcurl requests."""
     return _EpollPoller(loop, ready) if hasattr(select, "epoll") else _LoopPoller(loop, ready)
 
 
@@ -43,7 +32,7 @@ class _EpollPoller:
         loop.add_reader(self._poll.fileno(), self._on_events)
 
     def watch(self, event: int, descriptor: int) -> None:
-        """See :class:`Poller`."""
+        """Watch for ``event``: ``pycurl.POLL_IN``, ``POLL_OUT`` or ``POLL_INOUT``; stop with ``POLL_REMOVE``."""
         if event == pycurl.POLL_REMOVE:
             if descriptor in self._watched:
                 self._watched[descriptor] = 0
@@ -63,7 +52,7 @@ class _EpollPoller:
             self._poll.modify(descriptor, events)
 
     def close(self) -> None:
-        """See :class:`Poller`."""
+        """Stop watching all sockets."""
         self._loop.remove_reader(self._poll.fileno())
         self._poll.close()
         self._watched.clear()
@@ -100,7 +89,7 @@ class _LoopPoller:
         self._watched: dict[int, int] = {}
 
     def watch(self, event: int, descriptor: int) -> None:
-        """See :class:`Poller`."""
+        """Watch for ``event``; stop with ``POLL_REMOVE``."""
         wanted = 0 if event == pycurl.POLL_REMOVE else event
         before = self._watched.pop(descriptor, 0)
         if wanted:
@@ -116,6 +105,6 @@ class _LoopPoller:
             self._loop.remove_writer(descriptor)
 
     def close(self) -> None:
-        """See :class:`Poller`."""
+        """Stop watching all sockets."""
         for descriptor in list(self._watched):
             self.watch(pycurl.POLL_REMOVE, descriptor)

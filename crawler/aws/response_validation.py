@@ -30,7 +30,6 @@ IDENTIFIER_LIMIT = 1024
 EPOCH_YEAR = 1970
 REGION = re.compile(r"[a-z]{2,}(-[a-z]+)+-\d{1,2}")
 """A region name, which becomes part of the endpoints that are called."""
-ACCOUNT_ID = re.compile(r"\d{12}", re.ASCII)
 
 PARSE_ERRORS = (
     botocore.parsers.ResponseParserError,

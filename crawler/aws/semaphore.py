@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from types import TracebackType
 
 
 class FairSemaphore:
@@ -59,7 +58,5 @@ class FairSemaphore:
     async def __aenter__(self) -> None:
         await self.acquire()
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_exception: object) -> None:
         self.release()

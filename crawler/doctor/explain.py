@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from crawler.aws.credentials import ASSUME_ROLE, Identity
+from crawler.aws.credentials import ASSUME_ROLE, Identity, iam_arn
 from crawler.aws.errors import DENIED_CODES, FIXES
 from crawler.doctor.probe import Failure
 from crawler.iam_policies import Permissions, external_id_condition
@@ -16,8 +16,6 @@ from models.diagnosis import Check, Status, named
 from models.remediation import EXTERNAL_ID, FIX_IN, Fix, fix
 from models.settings import Settings
 from models.tables.runs import Cause
-
-_SESSION = re.compile(r"arn:([a-z-]+):sts::(\d{12}):assumed-role/([^/]+)(?:/.*)?")
 
 Group = tuple[str, ...]
 
@@ -121,18 +119,18 @@ def _remedy(group: Group, failures: Sequence[Failure], identity: Identity, setti
                 f"{remedy.where}, or attach the policy of `kmsledger permissions --role member`", remedy.statement
             )
         return remedy
-    if cause is Cause.ACCOUNT_SUSPENDED:
-        return Fix("close or reopen the account, or list it in organization.exclude.accounts", None)
-    if cause is Cause.UNSUPPORTED:
-        return Fix(
-            "list the resource types that the endpoint supports in crawl.resource_types, or exclude the region", None
-        )
     if cause is Cause.UNREACHABLE:
-        return Fix(
-            f"open the network to it, name its VPC endpoint in aws.endpoints, or add {first.region} to regions.exclude",
-            None,
+        where = (
+            f"open the network to it, name its VPC endpoint in aws.endpoints, or add {first.region} to regions.exclude"
         )
-    return Fix(FIXES.get(cause, "correct what the message of AWS names"), None)
+        return Fix(where, None)
+    return Fix(_FIXES.get(cause, "correct what the message of AWS names"), None)
+
+
+_FIXES = FIXES | {
+    Cause.ACCOUNT_SUSPENDED: "close or reopen the account, or list it in organization.exclude.accounts",
+    Cause.UNSUPPORTED: "list the resource types that the endpoint supports in crawl.resource_types, or exclude the region",
+}
 
 
 def _trust(caller: str, identity: Identity, settings: Settings) -> list[dict[str, Any]]:
@@ -148,8 +146,3 @@ def _region_remedy(group: Group, role: str, messages: Sequence[str]) -> Fix:
         allowing = fix(cause, FIX_IN[cause], role, ["*"], messages, None)
         return Fix(f"add {region} to regions.exclude if it is not used; otherwise {allowing.where}", allowing.statement)
     return Fix(f"wait until {region} is enabled in the account, or add it to regions.exclude", None)
-
-
-def iam_arn(arn: str) -> str:
-    """Return the ARN of the role of a session; any other ARN as it is."""
-    return _SESSION.sub(r"arn:\1:iam::\2:role/\3", arn)

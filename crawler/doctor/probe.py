@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from crawler.aws.client import AwsClient, CredentialProvider, parameters
 from crawler.aws.errors import AwsError
 from crawler.aws.response_validation import INVALID_ITEM, as_error, items_of, require
-from crawler.collector import REGION_WIDE
-from crawler.resource_mapper import resource_step
-from crawler.services import cloudtrail, iam
+from crawler.collector import REGION_WIDE, for_each, step_of
+from crawler.services import iam
 from crawler.services.key_last_usage import GET_KEY_LAST_USAGE
 from crawler.services.kms import ALIASES, DESCRIBE_KEY, KEY_STORES, KEYS
-from crawler.services.resource_types import TRAIL
 from crawler.spec import WHOLE_SCOPE, Operation, ResourceType, Scope, Step, Subject
 from models.settings.crawl import CrawlSettings
 from models.store.scd2_merge import Batch
@@ -29,8 +26,6 @@ CONCURRENT = 16
 LAST_USE = Step(GET_KEY_LAST_USAGE, lambda *_: None)
 MAX_ITEMS = 20
 """Items of a listing that are looked at until each operation was tried."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +78,12 @@ class AccountProbe:
             if await self._keys(scope, kinds):
                 open_regions.append(scope.region)
 
-        await _each(scopes, keys)
+        await for_each(scopes, keys, CONCURRENT)
         open_regions.sort(key=lambda region: (region != home, region))
         for kind in kinds:
-            step = cloudtrail.TRAILS if kind is TRAIL else resource_step(kind)
+            step = step_of(kind)
             for region in open_regions[:MAX_REGIONS] if kind.regional else [home]:
-                if all(operation in self.tried for operation in _operations(step)):
+                if all(each.operation in self.tried for each in step.walk()):
                     break
                 values = {"resource_policies": self.crawl.secret_policies}
                 await self._run(
@@ -104,7 +99,7 @@ class AccountProbe:
         error = await self._run(ALIASES, subject, MAX_ITEMS)
         other = next((kind for kind in kinds if kind.regional and kind.listing.service != "kms"), None)
         if error is not None and error.cause in REGION_WIDE and other is not None:
-            second = await self._run(resource_step(other), Subject(scope, region), 0)
+            second = await self._run(step_of(other), Subject(scope, region), 0)
             cause = REGION_WIDE[error.cause]
             if second is not None and REGION_WIDE.get(second.cause) is cause:
                 self._closed.add(region)
@@ -148,7 +143,7 @@ class AccountProbe:
                     self._described.setdefault(subject.region, child)
                 await self._children(step, child)
 
-        await _each(items, record)
+        await for_each(items, record, CONCURRENT)
         return None
 
     async def _children(self, step: Step, subject: Subject) -> None:
@@ -162,9 +157,6 @@ class AccountProbe:
     async def _items(self, operation: Operation, subject: Subject, limit: int) -> list[Mapping[str, Any]]:
         """The first items of a listing; a page may be empty though items follow."""
         params = parameters(operation, subject)
-        if operation.paging is None:
-            page = await self.client.call(self.provider, operation, subject.region, params)
-            return items_of(operation, page)[:limit]
         is_keys = operation is KEYS.operation
         items: list[Mapping[str, Any]] = []
         async with aclosing(self.client.pages(self.provider, operation, subject.region, params)) as pages:
@@ -179,22 +171,3 @@ class AccountProbe:
 
     def _fail(self, region: str, operation: Operation, subject: str, error: AwsError) -> None:
         self.failures.append(Failure(self.provider.account_id, region, operation, subject, error, self.identity))
-
-
-async def _each(items: Sequence[T], run: Callable[[T], Awaitable[None]]) -> None:
-    """Run a function for all items, some of them concurrently."""
-    remaining = iter(items)
-
-    async def worker() -> None:
-        for item in remaining:
-            await run(item)
-
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(CONCURRENT, len(items))):
-            group.create_task(worker())
-
-
-def _operations(step: Step) -> Iterator[Operation]:
-    yield step.operation
-    for child in step.children:
-        yield from _operations(child)

@@ -11,8 +11,11 @@ import click
 from models.cli_options import CONFIG, format_option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from crawler.estimate.model import Estimate
     from crawler.estimate.survey import Survey
+    from crawler.spec import ResourceType
     from models.settings import Settings
     from models.settings.crawl import CrawlSettings
 
@@ -56,17 +59,15 @@ def estimate(
     from models.settings import load
 
     settings = load(config_path)
+    kinds = configured_types(settings.crawl.resource_types)
     if accounts is None and regions is not None:
         raise click.UsageError("--regions needs --accounts")
     if (accounts is None) != (keys is None):
         raise click.UsageError("--accounts and --keys belong together: without them, AWS or the ledger is asked")
-    survey = _ledger_survey(settings) if accounts is None else None
-    if survey is None:
-        if accounts is not None and keys is not None:
-            survey = from_numbers(accounts, regions or 17, keys)
-        else:
-            survey = asyncio.run(from_sample(settings, sample))
-    kinds = configured_types(settings.crawl.resource_types)
+    if accounts is not None and keys is not None:
+        survey = from_numbers(accounts, regions or 17, keys)
+    else:
+        survey = _ledger_survey(settings, kinds) or asyncio.run(from_sample(settings, sample))
     document = _document(survey, settings, kinds)
     if output_format == "json":
         click.echo(json.dumps(document, indent=2))
@@ -74,11 +75,10 @@ def estimate(
         click.echo(_text(document, settings))
 
 
-def _ledger_survey(settings: Settings) -> Survey | None:
+def _ledger_survey(settings: Settings, kinds: Sequence[ResourceType]) -> Survey | None:
     from sqlalchemy import make_url
 
     from crawler.estimate.survey import from_ledger
-    from crawler.iam_policies import configured_types
     from models.store.engine import check, connect
 
     url = make_url(settings.database)
@@ -87,12 +87,12 @@ def _ledger_survey(settings: Settings) -> Survey | None:
     engine = connect(settings.database, must_exist=True)
     try:
         check(engine)
-        return from_ledger(engine, configured_types(settings.crawl.resource_types))
+        return from_ledger(engine, kinds)
     finally:
         engine.dispose()
 
 
-def _document(survey: Survey, settings: Settings, kinds: Any) -> dict[str, Any]:
+def _document(survey: Survey, settings: Settings, kinds: Sequence[ResourceType]) -> dict[str, Any]:
     from crawler.estimate.model import duration, estimate, monthly_cost, scaled
 
     sizes = {"low": scaled(survey.size, survey.low), "expected": survey.size, "high": scaled(survey.size, survey.high)}

@@ -17,8 +17,8 @@ from crawler.aws.credentials import ASSUME_ROLE, CALLER_IDENTITY
 from crawler.aws.rate_limit import DEFAULT_RATE, RATES, REFILL_SHARE, SERVICE_RATES
 from crawler.services.iam import GET_ACCOUNT_AUTHORIZATION_DETAILS
 from crawler.services.key_last_usage import GET_KEY_LAST_USAGE
-from crawler.services.kms import ALIASES, DESCRIBE_KEY, KEY_STORES, KEYS
-from crawler.spec import Operation, ResourceType, Step
+from crawler.services.kms import ALIASES, KEY_STORES, KEYS
+from crawler.spec import Operation, ResourceType
 from models.settings import Settings
 from models.settings.crawl import CrawlSettings
 
@@ -187,16 +187,9 @@ def per_item(kind: ResourceType, crawl: CrawlSettings) -> tuple[Operation, ...]:
 
 def _of_keys(crawl: CrawlSettings) -> list[tuple[Operation, bool]]:
     """The operations that are called for each customer managed key, and whether also for AWS managed keys."""
-    found: list[tuple[Operation, bool]] = []
-
-    def walk(step: Step) -> None:
-        for child in step.children:
-            details = crawl.aws_managed_key_details and child.operation.name in {"GetKeyPolicy", "ListGrants"}
-            found.append((child.operation, child.operation is DESCRIBE_KEY or details))
-            walk(child)
-
-    walk(KEYS)
-    return found
+    of_aws_keys = {"DescribeKey"} | ({"GetKeyPolicy", "ListGrants"} if crawl.aws_managed_key_details else set())
+    operations = [step.operation for step in KEYS.walk() if step is not KEYS]
+    return [(operation, operation.name in of_aws_keys) for operation in operations]
 
 
 def _price(operation: str) -> float:

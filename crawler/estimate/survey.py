@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine, func, select
@@ -18,8 +20,9 @@ from crawler.aws.response_validation import items_of
 from crawler.crawl import identify
 from crawler.estimate.model import Size, per_item
 from crawler.services.kms import LIST_ALIASES, LIST_KEYS
-from crawler.spec import Operation, ResourceType, Scope, Subject
+from crawler.spec import GLOBAL, Operation, ResourceType, Scope, Subject
 from crawler.worker import Worker, WorkerConfig
+from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT
 from models.settings import Settings
 from models.store.engine import translate_errors
 from models.tables.keys import Key, KeyMetadata
@@ -86,27 +89,26 @@ def from_ledger(engine: Engine, kinds: Sequence[ResourceType]) -> Survey | None:
             )
         ).all()
         keys = connection.execute(by_manager).all()
-        listed = connection.execute(types.group_by(resource.c.resource_type)).all()
+        resources: dict[str, int] = dict(connection.execute(types.group_by(resource.c.resource_type)).all())
         active = {(account, region) for account, region in connection.execute(places)}
-    resources = {row[0]: row[1] for row in listed}
-    customer: dict[tuple[str, str], int] = {}
+    customer: Counter[tuple[str, str]] = Counter()
     aws_keys = 0
     for account_id, region, manager, count in keys:
         active.add((account_id, region))
         if manager == "AWS":
             aws_keys += count
         else:
-            customer[account_id, region] = customer.get((account_id, region), 0) + count
-    regional = {scope for scope in scopes if scope.region not in {"*", "global", "organization"}}
-    unread = sum(scope.region == "*" for scope in scopes)
+            customer[account_id, region] += count
+    regional = {tuple(scope) for scope in scopes if scope.region not in {WHOLE_ACCOUNT, GLOBAL, ORGANIZATION}}
+    unread = sum(scope.region == WHOLE_ACCOUNT for scope in scopes)
     size = Size(
-        accounts=len({scope.account_id for scope in scopes if scope.region != "organization"}),
+        accounts=len({scope.account_id for scope in scopes if scope.region != ORGANIZATION}),
         account_regions=len(regional),
         keys=sum(customer.values()),
         aws_keys=aws_keys,
         largest_region_keys=max(customer.values(), default=0),
         resources={kind.name: resources[kind.name] for kind in kinds if kind.name in resources},
-        active_regions=len(regional & {(account, region) for account, region in active}),
+        active_regions=len(active & regional),
     )
     seconds = (run.finished_at - run.started_at).total_seconds() if run.finished_at else None
     notes = (f"{unread} accounts could not be entered: they are not counted",) if unread else ()
@@ -128,25 +130,16 @@ async def from_sample(settings: Settings, sample: int) -> Survey:
     worker = Worker(WorkerConfig(settings.aws, settings.role, settings.crawl, settings.regions))
     try:
         identity = await identify(worker.roles, settings.aws.region)
-        hub: CredentialProvider = worker.roles.own
-        if settings.organization.reader_role:
-            hub = await worker.roles.reader(settings.organization.reader_role)
-        organization = await org.discover(worker.client, hub, identity, settings.organization, settings.aws.region)
-        regions = org.Regions(
-            worker.client, hub, settings.regions, settings.aws.region, organization.management_account_id
-        )
+        organization, regions = await org.read_organization(worker.client, worker.roles, identity, settings)
         crawled = [account.account_id for account in organization.accounts if account.crawled]
         chosen = random.Random(0).sample(crawled, min(sample, len(crawled)))  # noqa: S311 - a sample, not cryptography
-        counted = [
-            counts
-            for counts in await asyncio.gather(
-                *(_count(worker, regions, account, settings, identity.partition) for account in chosen)
-            )
-            if counts is not None
-        ]
+        results = await asyncio.gather(
+            *(_count(worker, regions, account, settings, identity.partition) for account in chosen)
+        )
     finally:
         worker.client.close()
     units = {unit for account in organization.accounts for unit in account.ou_ids}
+    counted = [counts for counts in results if counts is not None]
     return _extrapolated(counted, len(crawled), len(chosen), len(units))
 
 
@@ -198,27 +191,27 @@ async def _count(
     counts = _Counts()
     names = [region.region for region in listed if region.selection == "crawled"]
     counts.regions = len(names)
-    await asyncio.gather(
-        *(_count_region(worker, provider, Scope(account_id, name, partition), settings, counts) for name in names)
-    )
-    for kind in worker.resource_types:
-        if not kind.regional and per_item(kind, settings.crawl):
-            home = Scope(account_id, settings.aws.region, partition)
-            counts.resources[kind.name] = await _length(worker, provider, kind.listing, home)
+    kinds = [kind for kind in worker.resource_types if per_item(kind, settings.crawl)]
+    items = partial(_items, worker, provider)
+    await asyncio.gather(*(_count_region(items, kinds, Scope(account_id, name, partition), counts) for name in names))
+    home = Scope(account_id, settings.aws.region, partition)
+    for kind in kinds:
+        if not kind.regional:
+            counts.resources[kind.name] = len(await items(kind.listing, home))
     return counts
 
 
 async def _count_region(
-    worker: Worker, provider: CredentialProvider, scope: Scope, settings: Settings, counts: _Counts
+    items: Callable[[Operation, Scope], Awaitable[list[Mapping[str, Any]]]],
+    kinds: Sequence[ResourceType],
+    scope: Scope,
+    counts: _Counts,
 ) -> None:
-    keys = await _length(worker, provider, LIST_KEYS, scope)
-    managed = 0
-    if keys:
-        managed = min(keys, sum(map(_is_aws_managed, await _items(worker, provider, LIST_ALIASES, scope))))
-    found = keys
-    for kind in worker.resource_types:
-        if kind.regional and per_item(kind, settings.crawl):
-            number = await _length(worker, provider, kind.listing, scope)
+    found = keys = len(await items(LIST_KEYS, scope))
+    managed = min(keys, sum(map(_is_aws_managed, await items(LIST_ALIASES, scope)))) if keys else 0
+    for kind in kinds:
+        if kind.regional:
+            number = len(await items(kind.listing, scope))
             counts.resources[kind.name] = counts.resources.get(kind.name, 0) + number
             found += number
     counts.active += bool(found)
@@ -229,10 +222,6 @@ async def _count_region(
 
 def _is_aws_managed(alias: Mapping[str, Any]) -> bool:
     return alias["AliasName"].startswith("alias/aws/") and bool(alias.get("TargetKeyId"))
-
-
-async def _length(worker: Worker, provider: CredentialProvider, operation: Operation, scope: Scope) -> int:
-    return len(await _items(worker, provider, operation, scope))
 
 
 async def _items(

@@ -152,7 +152,7 @@ def _arn(scope: Scope, kind: str, item: Item, name: str) -> str:
     """Return the ARN of a user, role or group; raises an error if it belongs to another account or name."""
     prefix = f"arn:{scope.partition}:iam::{scope.account_id}:{kind}/"
     arn = check_arn(GET_ACCOUNT_AUTHORIZATION_DETAILS, item["Arn"], prefix)
-    if f"/{item[name]}" != arn[len(arn) - len(item[name]) - 1 :]:
+    if not arn.endswith(f"/{item[name]}"):
         raise ValueError(f"{arn!r} is not the ARN of {kind} {item[name]!r}")
     return arn
 

@@ -15,7 +15,6 @@ import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -67,15 +66,6 @@ KEY_CODES = frozenset({"UnsupportedOperationException"})
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _PollBatch:
-    """The unsaved results of a worker."""
-
-    since: float
-    batch: Batch = field(default_factory=Batch)
-    keys: int = 0
 
 
 class LastUsePoller:
@@ -173,30 +163,30 @@ class LastUsePoller:
         """Poll the due keys of an account-region, up to the limit per run."""
         before = dt.datetime.now(dt.UTC) - dt.timedelta(days=self._settings.interval_days) + SCHEDULE_TOLERANCE
         account_id, region = scope.account_id, scope.region
-        polled = partial(count_polled, run_id=self._run_id, account_id=account_id, region=region)
-        remaining = self._settings.max_keys_per_run - await self._read(polled)
+        count = partial(count_polled, run_id=self._run_id, account_id=account_id, region=region)
+        remaining = self._settings.max_keys_per_run - await self._read(count)
         last: DueKey | None = None
-        results = _PollBatch(_now())
+        batch, since, polled = Batch(), _now(), 0
         try:
             while remaining > 0:
                 limit = min(PAGE_SIZE, remaining)
                 query = partial(next_due, account_id=account_id, region=region, before=before, after=last, limit=limit)
                 keys = await self._read(query)
                 for key in keys:
-                    proceed = await self._poll(scope, key.key_arn, results.batch)
-                    results.keys += 1
+                    proceed = await self._poll(scope, key.key_arn, batch)
+                    polled += 1
                     if not proceed:
                         return
-                    if results.keys >= BATCH_KEYS or _now() - results.since >= BATCH_SECONDS:
-                        full, results = results, _PollBatch(_now())
-                        await self._put(None, full.batch)
+                    if polled >= BATCH_KEYS or _now() - since >= BATCH_SECONDS:
+                        full, batch, since, polled = batch, Batch(), _now(), 0
+                        await self._put(None, full)
                 if len(keys) < limit:
                     return
                 remaining -= len(keys)
                 last = keys[-1]
         finally:
-            if results.batch.rows:
-                await self._put(None, results.batch)
+            if batch.rows:
+                await self._put(None, batch)
 
     async def _poll(self, scope: Scope, key_arn: str, batch: Batch) -> bool:
         """Poll one key and return whether to continue with the next."""

@@ -32,37 +32,27 @@ def _paged(size: int) -> Paging:
     return Paging(receive="NextMarker", send="Marker", limit="Limit", size=size, more="Truncated")
 
 
+def _of_key(
+    name: str, requires: tuple[str, ...], *, items: str = "", paging: Paging | None = None, optional: bool = False
+) -> Operation:
+    """Return an operation on one key; ``optional`` if not every key supports it."""
+    codes = frozenset({"UnsupportedOperationException"} if optional else ())
+    return Operation("kms", name, {"KeyId": "@key_arn"}, items, requires, paging, empty_error_codes=codes)
+
+
 LIST_ALIASES = Operation("kms", "ListAliases", items="Aliases", requires=("AliasArn", "AliasName"), paging=_paged(100))
 LIST_KEYS = Operation("kms", "ListKeys", items="Keys", requires=("KeyArn", "KeyId"), paging=_paged(1000))
-DESCRIBE_KEY = Operation(
-    "kms",
+DESCRIBE_KEY = _of_key(
     "DescribeKey",
-    {"KeyId": "@key_arn"},
+    ("Arn", "KeyManager", "KeyState", "Enabled", "KeyUsage", "Origin", "CreationDate"),
     items="KeyMetadata",
-    requires=("Arn", "KeyManager", "KeyState", "Enabled", "KeyUsage", "Origin", "CreationDate"),
 )
 GET_KEY_POLICY = Operation("kms", "GetKeyPolicy", {"KeyId": "@key_arn", "PolicyName": "default"}, requires=("Policy",))
-LIST_GRANTS = Operation(
-    "kms", "ListGrants", {"KeyId": "@key_arn"}, items="Grants", requires=("GrantId", "Operations"), paging=_paged(100)
-)
-LIST_RESOURCE_TAGS = Operation(
-    "kms", "ListResourceTags", {"KeyId": "@key_arn"}, items="Tags", requires=("TagKey",), paging=_paged(50)
-)
-GET_KEY_ROTATION_STATUS = Operation(
-    "kms",
-    "GetKeyRotationStatus",
-    {"KeyId": "@key_arn"},
-    requires=("KeyRotationEnabled",),
-    empty_error_codes=frozenset({"UnsupportedOperationException"}),
-)
-LIST_KEY_ROTATIONS = Operation(
-    "kms",
-    "ListKeyRotations",
-    {"KeyId": "@key_arn"},
-    items="Rotations",
-    requires=("RotationDate",),
-    paging=_paged(1000),
-    empty_error_codes=frozenset({"UnsupportedOperationException"}),
+LIST_GRANTS = _of_key("ListGrants", ("GrantId", "Operations"), items="Grants", paging=_paged(100))
+LIST_RESOURCE_TAGS = _of_key("ListResourceTags", ("TagKey",), items="Tags", paging=_paged(50))
+GET_KEY_ROTATION_STATUS = _of_key("GetKeyRotationStatus", ("KeyRotationEnabled",), optional=True)
+LIST_KEY_ROTATIONS = _of_key(
+    "ListKeyRotations", ("RotationDate",), items="Rotations", paging=_paged(1000), optional=True
 )
 DESCRIBE_CUSTOM_KEY_STORES = Operation(
     "kms", "DescribeCustomKeyStores", items="CustomKeyStores", requires=("CustomKeyStoreId",), paging=_paged(1000)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, wait
+from functools import partial
 
 import pytest
 
@@ -57,7 +58,7 @@ def _interrupt_myself() -> str:
 @pytest.fixture(scope="module")
 def pool() -> Iterator[AsyncProcessPool]:
     """A pool of two processes with eight tasks each."""
-    executor = AsyncProcessPool(2, 8, _remember, ("set by the initializer",))
+    executor = AsyncProcessPool(2, 8, partial(_remember, "set by the initializer"))
     yield executor
     executor.shutdown()
 

@@ -9,6 +9,7 @@ import pytest
 
 from crawler import discovery as org
 from crawler.aws.errors import AwsError
+from models.errors import InvalidSettingsError
 from models.settings import RegionSettings, Settings
 from tests.crawler.scripted_aws import Caller, Result, ScriptedAws, aws_error, client_for, denied, in_turn
 
@@ -179,7 +180,7 @@ def test_regions_in_the_settings_must_exist() -> None:
         "aws": {"region": "us-gov-west-1"},
         "regions": {"include": ["eu-west-9", "eusc-de-east-1"], "exclude": ["xy-west-1"]},
     }
-    with pytest.raises(org.UnknownRegionError) as caught:
+    with pytest.raises(InvalidSettingsError) as caught:
         org.check_regions(Settings.model_validate(values))
     first, second = caught.value.message.splitlines()
     assert first.startswith("regions.include: AWS has no region eu-west-9: did you mean eu-west-")
