@@ -57,11 +57,9 @@ class RunReport:
         """What distinguishes the files of this report from those of other subjects; empty if there are none."""
         return self.subject.slug if self.subject else ""
 
-    def table(self, query: str, **parameters: Any) -> LimitedRows:
+    def table(self, query: str) -> LimitedRows:
         """The rows of a query, up to the configured limit."""
-        return self._source.limited(
-            query, self._limit, **{"run_id": self.run["run_id"], "nested": NESTED, **parameters}
-        )
+        return self._source.limited(query, self._limit)
 
     def data_table(self, name: str, **parameters: Any) -> DataTable:
         """The table whose rows the query with the same name returns, up to the configured limit."""
@@ -133,7 +131,7 @@ class RunReport:
     @cached_property
     def unread_scopes(self) -> LimitedRows:
         """Unread scopes and missing answers, grouped by cause: at most ten rows."""
-        return self._source.limited("unread_scopes", 10).buffered()
+        return self._source.limited("unread_scopes", 10)
 
     @cached_property
     def service_gaps(self) -> dict[str, int]:
