@@ -16,7 +16,7 @@ from reports.answers.run_diff import RunDiff, diff
 from reports.html.labels import account
 from reports.html.query_runner import Source
 from reports.html.run_header import RunReport
-from reports.html.subjects.subject import Subject
+from reports.html.subjects import Subject
 from reports.html.tables import DataTable
 
 LISTED: Final = 300

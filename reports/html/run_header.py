@@ -14,7 +14,7 @@ from reports.answers.runs import limits
 from reports.html.filters import time
 from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows, Source, Values
-from reports.html.subjects.subject import Subject
+from reports.html.subjects import Subject
 from reports.html.tables import DataTable, PageState, specifications
 from reports.mart.errors import MartError
 from reports.mart.rows import Row

@@ -14,7 +14,7 @@ from reports.html.labels import account_region, status_changes, unread_scope
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.html.situations import COMMAND
-from reports.html.subjects.subject import Subject
+from reports.html.subjects import Subject
 from reports.notify.message import AttentionItem, Status, Summary
 from reports.notify.trend import TrendPoint
 

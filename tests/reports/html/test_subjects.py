@@ -16,9 +16,7 @@ import pytest
 from models.settings import Settings
 from models.tables import Key
 from reports.html.registry import find, write
-from reports.html.subjects.accounts import account
-from reports.html.subjects.owners import owner
-from reports.html.subjects.subject import slug
+from reports.html.subjects import account, owner, slug
 from reports.html.tables import sql_command
 from reports.mart.errors import QueryError
 from reports.pipeline import failing, refresh
