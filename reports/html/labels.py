@@ -1,5 +1,6 @@
 """Labels for the codes in the views: key classes, outcomes, parties, statuses."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -234,23 +235,28 @@ def status_changes(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[name]:,} {word}" for name, word in STATUS_CHANGE_PHRASES.items() if counts.get(name))
 
 
+def rule_state(rule: Mapping[str, Any]) -> str:
+    """What a rule does, as the predicate of a sentence. Where passes are not counted (None), no rule passes."""
+    if rule["fail"]:
+        return "fails"
+    if rule["unknown"]:
+        return "has unknown results"
+    if rule["pass"] is None:
+        return "has no open finding"
+    return "passes" if rule["pass"] or rule["waived"] else "does not apply"
+
+
 def rules_by_state(rules: list[dict[str, Any]]) -> str:
     """The number of rules that fail, have unknown results, pass, or do not apply."""
-    failing = sum(bool(rule["fail"]) for rule in rules)
-    unknown = sum(bool(rule["unknown"]) and not rule["fail"] for rule in rules)
-    passing = sum(bool(rule["pass"] or rule["waived"]) and not rule["fail"] and not rule["unknown"] for rule in rules)
-    rest = len(rules) - failing - unknown - passing
-    counts_passes = all(rule["pass"] is not None for rule in rules)
-    parts = (
-        (failing, "fails", "fail"),
-        (unknown, "has unknown results", "have unknown results"),
-        (passing, "passes", "pass"),
-        (
-            rest,
-            *(("does not apply", "do not apply") if counts_passes else ("has no open finding", "have no open finding")),
-        ),
-    )
-    return ", ".join(f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in parts if count)
+    counts = Counter(map(rule_state, rules))
+    plurals = {
+        "fails": "fail",
+        "has unknown results": "have unknown results",
+        "passes": "pass",
+        "does not apply": "do not apply",
+        "has no open finding": "have no open finding",
+    }
+    return ", ".join(counted(counts[state], state, plural) for state, plural in plurals.items() if counts[state])
 
 
 def controls_by_state(framework: Mapping[str, int]) -> str:
