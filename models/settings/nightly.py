@@ -39,13 +39,10 @@ class NightlySettings(Group):
         if all(isinstance(value, int | str) and str(value).isdecimal() for value in values):
             total, reserve = map(int, values)
             if reserve >= total:
-                at = "reserve" if "reserve" in data else "deadline"
-                expected = (
-                    f"less than nightly.deadline ({total})"
-                    if at == "reserve"
-                    else f"more than nightly.reserve ({reserve})"
-                )
-                yield validation_error((at,), expected)
+                if "reserve" in data:
+                    yield validation_error(("reserve",), f"less than nightly.deadline ({total})")
+                else:
+                    yield validation_error(("deadline",), f"more than nightly.reserve ({reserve})")
 
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

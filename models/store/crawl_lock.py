@@ -163,8 +163,9 @@ def _acquire_results(database: str, wait: float) -> int | None:
 def kept(database: str, run_id: int, lock: Lock = Lock.RUN) -> Iterator[None]:
     """Keep a lock that this process has acquired for the run until the block ends, and release it.
 
-    Heartbeats are sent only to PostgreSQL: other hosts do not use a SQLite file, and on this host the process shows whether a lock is stale. A
-    connection to SQLite, when closed, would also drop the file locks of DuckDB's own copy of SQLite in this process.
+    Heartbeats are sent only to PostgreSQL: other hosts do not use a SQLite file, and on this host the process shows whether a
+    lock is stale. A connection to SQLite, when closed, would also drop the file locks of DuckDB's own copy of SQLite in this
+    process.
     """
     engine = connect(database)
     stopped = threading.Event()
