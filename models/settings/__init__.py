@@ -16,11 +16,10 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.errors import UserError
 from models.safe_text import masked_url
-from models.settings.coverage import CoverageSettings
 from models.settings.crawl import CrawlSettings
 from models.settings.delivery import ChatSettings, WebhookSettings
 from models.settings.delivery import MailSettings as MailSettings
-from models.settings.nightly import MetricsSettings, NightlySettings
+from models.settings.nightly import CoverageSettings, MetricsSettings, NightlySettings
 from models.settings.report import ReportSettings
 from models.settings.rules import OwnerSettings, RuleSettings, Threshold
 from models.settings.types import (

@@ -1,4 +1,4 @@
-"""The settings of unattended runs: their deadline, and the metrics for monitors."""
+"""The settings of unattended runs: their deadline, their coverage, and the metrics for monitors."""
 
 from __future__ import annotations
 
@@ -43,6 +43,17 @@ class NightlySettings(Group):
                     yield validation_error(("reserve",), f"less than nightly.deadline ({total})")
                 else:
                     yield validation_error(("deadline",), f"more than nightly.reserve ({reserve})")
+
+
+class CoverageSettings(Group):
+    """When missing data is a failure, and when it is tolerated.
+
+    A run that read less than `min_percent` of the account-regions completely has failed. Gaps of an account-region are tolerated
+    for `max_consecutive_gaps` runs in a row.
+    """
+
+    min_percent: Annotated[int, whole(0, 100, "percent")] = 0
+    max_consecutive_gaps: Annotated[int, whole(0, 1000, "runs")] = 0
 
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
