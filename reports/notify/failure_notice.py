@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import logging
 import socket
@@ -26,7 +25,7 @@ from models.stages import failed_stage
 from models.store.engine import connect
 from reports.notify import chat, sender, webhook
 from reports.notify.delivery_log import DeliveryLog
-from reports.notify.message import clean, mailbox, readable
+from reports.notify.message import clean, digest, mailbox, readable
 from reports.notify.result import Outcome
 
 NEXT: Final = "`kmsledger nightly --resume` finishes the run when the cause is fixed"
@@ -222,5 +221,4 @@ def _event(failure: Failure, recipient: str) -> tuple[bytes, str]:
 
 
 def _digest(failure: Failure, recipient: str) -> str:
-    key = (failure.stage, str(failure.run_id), recipient, failure.at.isoformat())
-    return hashlib.blake2b("\n".join(key).encode(), digest_size=16).hexdigest()
+    return digest(failure.stage, str(failure.run_id), recipient, failure.at.isoformat())
