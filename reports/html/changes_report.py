@@ -92,10 +92,7 @@ def _key(event: Event) -> tuple[str, str]:
 
 def _first(events: list[Event], group: Callable[[Event], Any]) -> dict[Any, int]:
     """The position of the first event of each group."""
-    positions: dict[Any, int] = {}
-    for position, event in enumerate(events):
-        positions.setdefault(group(event), position)
-    return positions
+    return {group(event): position for position, event in reversed(list(enumerate(events)))}
 
 
 def _row(event: Event) -> dict[str, Any]:
