@@ -63,9 +63,7 @@ class ComplianceReport(RunReport):
         selected = self._settings.report.frameworks
         if selected:
             return [by_name[name] for name in selected]
-        current: dict[str, Row] = {}
-        for row in sorted(by_name.values(), key=_version):
-            current[row["title"]] = row
+        current = {row["title"]: row for row in sorted(by_name.values(), key=_version)}
         return sorted(current.values(), key=lambda row: row["title"])
 
     @property

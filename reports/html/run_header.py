@@ -104,19 +104,15 @@ class RunReport:
             raise MartError("the mart has no run: run `kmsledger crawl` first")
         return run
 
-    @cached_property
-    def _outcomes(self) -> list[Row]:
-        return self.rows("scopes")
-
     @property
     def scopes(self) -> dict[str, int]:
         """The number of account-regions per outcome."""
-        return {row["outcome"]: row["scopes"] for row in self._outcomes}
+        return {row["outcome"]: row["scopes"] for row in self.rows("scopes")}
 
     @property
     def in_scope(self) -> int:
         """The number of account-regions that the run had to read."""
-        return sum(row["scopes"] for row in self._outcomes if row["in_scope"])
+        return sum(row["scopes"] for row in self.rows("scopes") if row["in_scope"])
 
     @property
     def limits(self) -> str:
@@ -126,7 +122,7 @@ class RunReport:
     @property
     def from_earlier_runs(self) -> int:
         """The number of account-regions that were not part of this run and are as earlier runs read them."""
-        return sum(row["earlier"] for row in self._outcomes)
+        return sum(row["earlier"] for row in self.rows("scopes"))
 
     @cached_property
     def unread_scopes(self) -> LimitedRows:
