@@ -170,11 +170,10 @@ def crawl(
             "--resume finishes the last run with its own accounts and regions: omit --account and --region"
         )
     _check(settings)
-    from models.store import crawl_lock
     from reports.pipeline import FINDINGS, coverage_exit, failing
 
     result = _crawl(context, settings, resume=resume, accounts=accounts, regions=regions)
-    with crawl_lock.kept(settings.database, result.run_id), _results(context, settings, result.run_id):
+    with _locked(context, settings, result.run_id):
         _refresh(context, settings, result.run_id)
         code = coverage_exit(settings)
     if fail_on is not None and not code:
@@ -207,7 +206,6 @@ def nightly(
     settings = configured(config_path, log_format).with_fail_on(fail_on).with_min_coverage(min_coverage)
     _check(settings)
     from models.interruption import deadline
-    from models.store import crawl_lock
     from reports.metrics.nightly_metrics import measured
     from reports.notify.failure_notice import reported
     from reports.pipeline import publish
@@ -215,10 +213,7 @@ def nightly(
     limit = settings.nightly.deadline
     with measured(settings) as outcome, reported(settings), deadline(limit, "nightly.deadline"):
         result = _crawl(context, settings.for_nightly_run(), resume=resume, operations=outcome.operations)
-        with (
-            crawl_lock.kept(settings.database, result.run_id),
-            _results(context, settings, result.run_id, wait=limit),
-        ):
+        with _locked(context, settings, result.run_id, wait=limit):
             _refresh(context, settings, result.run_id)
             with interruptible(
                 f"publication of run {result.run_id} interrupted; run and mart are complete: `kmsledger nightly --resume` "
@@ -287,12 +282,13 @@ def _crawl(
 
 
 @contextmanager
-def _results(context: click.Context, settings: Settings, run_id: int, *, wait: float = 3600) -> Iterator[None]:
-    """Hold the lock for computing results; waits for a `kmsledger mart` that runs already."""
+def _locked(context: click.Context, settings: Settings, run_id: int, *, wait: float = 3600) -> Iterator[None]:
+    """Keep the lock of the crawl, and hold the one for computing results; waits for a `kmsledger mart` that runs already."""
     from models.store import crawl_lock
 
     command = f"kmsledger {context.info_name} --resume"
     with ExitStack() as stack:
+        stack.enter_context(crawl_lock.kept(settings.database, run_id))
         with interruptible(f"interrupted; the crawl of run {run_id} is complete: `{command}` finishes the run"):
             stack.enter_context(crawl_lock.results(settings.database, wait=wait))
         yield

@@ -5,7 +5,8 @@ Released migrations call these functions, so their results must not change: a la
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
 import sqlalchemy as sa
@@ -50,29 +51,17 @@ FACT_TABLES = (
 """The fact tables of schema 0007."""
 
 
-def text(*names: str, null: bool = False) -> Columns:
-    """Columns with a text."""
-    return [sa.Column(name, sa.Text(), nullable=null) for name in names]
+def _columns(kind: Callable[[], sa.types.TypeEngine[Any]], *names: str, null: bool = False) -> Columns:
+    return [sa.Column(name, kind(), nullable=null) for name in names]
 
 
-def integer(*names: str, null: bool = False) -> Columns:
-    """Columns with an integer."""
-    return [sa.Column(name, sa.Integer(), nullable=null) for name in names]
-
-
-def boolean(*names: str, null: bool = False) -> Columns:
-    """Columns with a truth value."""
-    return [sa.Column(name, sa.Boolean(), nullable=null) for name in names]
-
-
-def time(*names: str, null: bool = False) -> Columns:
-    """Columns with a time in UTC."""
-    return [sa.Column(name, sa.DateTime(timezone=True), nullable=null) for name in names]
-
-
-def digest(*names: str, null: bool = False) -> Columns:
-    """Columns with a hash of 16 bytes."""
-    return [sa.Column(name, sa.LargeBinary(length=16), nullable=null) for name in names]
+text = partial(_columns, sa.Text)
+integer = partial(_columns, sa.Integer)
+boolean = partial(_columns, sa.Boolean)
+time = partial(_columns, partial(sa.DateTime, timezone=True))
+"""Columns with a time in UTC."""
+digest = partial(_columns, partial(sa.LargeBinary, length=16))
+"""Columns with a hash of 16 bytes."""
 
 
 def create_table(name: str, key: Iterable[str], *columns: Columns, of_run: bool = False) -> None:

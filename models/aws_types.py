@@ -105,17 +105,16 @@ def asff_type(name: str) -> str:
     return registered.asff if registered else _OTHER_ASFF_TYPES.get(name, "Other")
 
 
-def _rds(kind: str, listing: str, arn: str, *, family: str = "RDS", asff: str = "Other") -> AwsType:
-    return AwsType(
-        f"AWS::{family}::{kind}", "rds", f"{arn}:{{name}}", f"rds:{listing}", default_key_alias=RDS_KEY, asff=asff
-    )
+def _rds(kind: str, arn: str, *, family: str = "RDS", asff: str = "Other") -> AwsType:
+    listing = f"rds:Describe{kind}s"
+    return AwsType(f"AWS::{family}::{kind}", "rds", f"{arn}:{{name}}", listing, default_key_alias=RDS_KEY, asff=asff)
 
 
-def _elasticache(kind: str, listing: str) -> AwsType:
+def _elasticache(kind: str) -> AwsType:
     return AwsType(
         f"AWS::ElastiCache::{kind}",
         arn=f"{kind.lower().removeprefix('cache')}:{{name}}",
-        listing=f"elasticache:{listing}",
+        listing=f"elasticache:Describe{kind}s",
         tags="elasticache:ListTagsForResource",
     )
 
@@ -132,21 +131,21 @@ AWS_TYPES: Final[Mapping[str, AwsType]] = {
             default_key_alias=SECRETS_MANAGER_KEY,
             asff="AwsSecretsManagerSecret",
         ),
-        _rds("DBInstance", "DescribeDBInstances", "db", asff="AwsRdsDbInstance"),
-        _rds("DBInstance", "DescribeDBInstances", "db", family="DocDB"),
-        _rds("DBInstance", "DescribeDBInstances", "db", family="Neptune"),
-        _rds("DBCluster", "DescribeDBClusters", "cluster", asff="AwsRdsDbCluster"),
-        _rds("DBCluster", "DescribeDBClusters", "cluster", family="DocDB"),
-        _rds("DBCluster", "DescribeDBClusters", "cluster", family="Neptune"),
-        _rds("DBSnapshot", "DescribeDBSnapshots", "snapshot", asff="AwsRdsDbSnapshot"),
-        _rds("DBClusterSnapshot", "DescribeDBClusterSnapshots", "cluster-snapshot", asff="AwsRdsDbClusterSnapshot"),
-        _rds("DBInstanceAutomatedBackup", "DescribeDBInstanceAutomatedBackups", "auto-backup"),
-        _rds("DBClusterAutomatedBackup", "DescribeDBClusterAutomatedBackups", "cluster-auto-backup"),
-        _elasticache("ReplicationGroup", "DescribeReplicationGroups"),
-        _elasticache("CacheCluster", "DescribeCacheClusters"),
-        _elasticache("ServerlessCache", "DescribeServerlessCaches"),
-        _elasticache("Snapshot", "DescribeSnapshots"),
-        _elasticache("ServerlessCacheSnapshot", "DescribeServerlessCacheSnapshots"),
+        _rds("DBInstance", "db", asff="AwsRdsDbInstance"),
+        _rds("DBInstance", "db", family="DocDB"),
+        _rds("DBInstance", "db", family="Neptune"),
+        _rds("DBCluster", "cluster", asff="AwsRdsDbCluster"),
+        _rds("DBCluster", "cluster", family="DocDB"),
+        _rds("DBCluster", "cluster", family="Neptune"),
+        _rds("DBSnapshot", "snapshot", asff="AwsRdsDbSnapshot"),
+        _rds("DBClusterSnapshot", "cluster-snapshot", asff="AwsRdsDbClusterSnapshot"),
+        _rds("DBInstanceAutomatedBackup", "auto-backup"),
+        _rds("DBClusterAutomatedBackup", "cluster-auto-backup"),
+        _elasticache("ReplicationGroup"),
+        _elasticache("CacheCluster"),
+        _elasticache("ServerlessCache"),
+        _elasticache("Snapshot"),
+        _elasticache("ServerlessCacheSnapshot"),
         AwsType(
             "AWS::S3::Bucket",
             arn="{account}-{name}",

@@ -49,11 +49,11 @@ def fix(  # noqa: PLR0917 - the properties of one denial
 
     ``trust`` are the statements of the trust policy that the settings require; None if the settings are not known.
     """
-    sorted_actions = sorted(actions)
     policy = fix_in.replace("_", " ")
     name = role.rpartition("/")[2]
     holder = f"{'user' if ':user/' in role else 'role'} {name}"
-    allow = {"Sid": "ReadMetadata", "Effect": "Allow", "Action": sorted_actions, "Resource": "*"}
+    grant: dict[str, Any] = {"Effect": "Allow", "Action": sorted(actions), "Resource": "*"}
+    allow = {"Sid": "ReadMetadata", **grant}
     exception = {"Condition": {"ArnNotLike": {"aws:PrincipalArn": [f"arn:{_partition(role)}:iam::*:role/{name}"]}}}
     match fix_in:
         case "key_policy" | "resource_policy":
@@ -61,7 +61,7 @@ def fix(  # noqa: PLR0917 - the properties of one denial
                 "Sid": "ReadKeyMetadata" if fix_in == "key_policy" else "ReadMetadata",
                 "Effect": "Allow",
                 "Principal": {"AWS": role},
-                "Action": sorted_actions,
+                "Action": grant["Action"],
                 "Resource": "*",
             }
             return Fix(f"add this statement to the {policy}", statement)
@@ -80,9 +80,7 @@ def fix(  # noqa: PLR0917 - the properties of one denial
         case "service_control_policy" | "resource_control_policy":
             if any("explicit deny" in message.lower() for message in messages) or fix_in.startswith("resource"):
                 return Fix(f"add this condition to the Deny statement of the {policy}", exception)
-            return Fix(
-                f"allow it with this statement in a {policy} at every level above the account", _without_sid(allow)
-            )
+            return Fix(f"allow it with this statement in a {policy} at every level above the account", grant)
         case "denying_policy":
             return Fix("add this condition to the Deny statement that denies the call", exception, certain=False)
         case "caller_policy":
@@ -127,10 +125,6 @@ def _trust(cause: str, name: str, caller: str | None) -> Fix:
     }
     where = f"{_where(cause, name)}; omit the condition if role.external_id is not set"
     return Fix(where, statement, cause != "role_missing_or_untrusted")
-
-
-def _without_sid(statement: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in statement.items() if name != "Sid"}
 
 
 def _partition(arn: str) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 
 from crawler.spec import Operation
+from models.aws_error_codes import CREDENTIAL_CODES, EXPIRED_CODES
+from models.aws_error_codes import DENIED_CODES as DENIED_CODES  # noqa: PLC0414  (with the classification by it)
 from models.errors import UserError
 from models.tables.runs import Cause
 
@@ -31,35 +33,6 @@ THROTTLE_CODES = frozenset(
         "ThrottlingException",
         "TooManyRequestsException",
         "TransactionInProgressException",
-    }
-)
-EXPIRED_CODES = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
-CREDENTIAL_CODES = frozenset(
-    {
-        "AuthFailure",
-        "IncompleteSignature",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidToken",
-        "MissingAuthenticationToken",
-        "MissingAuthenticationTokenException",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "InvalidSignatureException",
-        "UnrecognizedClientException",
-    }
-)
-DENIED_CODES = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AllAccessDisabled",
-        "AuthorizationError",
-        "AuthorizationErrorException",
-        "Forbidden",
-        "NotAuthorized",
-        "UnauthorizedOperation",
-        "UnauthorizedAccess",
     }
 )
 UNSUPPORTED_CODES = frozenset(

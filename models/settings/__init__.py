@@ -16,11 +16,10 @@ from pydantic_core import ErrorDetails, InitErrorDetails
 
 from models.errors import UserError
 from models.safe_text import masked_url
-from models.settings.coverage import CoverageSettings
 from models.settings.crawl import CrawlSettings
 from models.settings.delivery import ChatSettings, WebhookSettings
 from models.settings.delivery import MailSettings as MailSettings
-from models.settings.nightly import MetricsSettings, NightlySettings
+from models.settings.nightly import CoverageSettings, MetricsSettings, NightlySettings
 from models.settings.report import ReportSettings
 from models.settings.rules import OwnerSettings, RuleSettings, Threshold
 from models.settings.types import (
@@ -274,24 +273,23 @@ class Settings(Group):
 
     def with_executor(self, executor: str) -> "Settings":
         """A copy of the settings with another, valid crawl.executor."""
-        return self.model_copy(update={"crawl": self.crawl.model_copy(update={"executor": executor})})
+        return self._with("crawl", executor=executor)
 
     def for_nightly_run(self) -> "Settings":
         """A copy of the settings whose crawl ends early enough for the stages after it."""
         seconds = min(self.crawl.run_deadline, self.nightly.deadline - self.nightly.reserve)
-        return self.model_copy(update={"crawl": self.crawl.model_copy(update={"run_deadline": seconds})})
+        return self._with("crawl", run_deadline=seconds)
 
     def with_min_coverage(self, percent: int | None) -> "Settings":
         """A copy of the settings with another coverage.min_percent, if one is given."""
-        if percent is None:
-            return self
-        return self.model_copy(update={"coverage": self.coverage.model_copy(update={"min_percent": percent})})
+        return self if percent is None else self._with("coverage", min_percent=percent)
 
     def with_fail_on(self, severity: Threshold | None) -> "Settings":
         """A copy of the settings with another rules.fail_on, if one is given."""
-        if severity is None:
-            return self
-        return self.model_copy(update={"rules": self.rules.model_copy(update={"fail_on": severity})})
+        return self if severity is None else self._with("rules", fail_on=severity)
+
+    def _with(self, group: str, **values: Any) -> "Settings":
+        return self.model_copy(update={group: getattr(self, group).model_copy(update=values)})
 
     def summary(self) -> Iterator[str]:
         """Yield a short summary of the settings, without secrets."""

@@ -1,4 +1,4 @@
-"""The settings of unattended runs: their deadline, and the metrics for monitors."""
+"""The settings of unattended runs: their deadline, their coverage, and the metrics for monitors."""
 
 from __future__ import annotations
 
@@ -39,13 +39,21 @@ class NightlySettings(Group):
         if all(isinstance(value, int | str) and str(value).isdecimal() for value in values):
             total, reserve = map(int, values)
             if reserve >= total:
-                at = "reserve" if "reserve" in data else "deadline"
-                expected = (
-                    f"less than nightly.deadline ({total})"
-                    if at == "reserve"
-                    else f"more than nightly.reserve ({reserve})"
-                )
-                yield validation_error((at,), expected)
+                if "reserve" in data:
+                    yield validation_error(("reserve",), f"less than nightly.deadline ({total})")
+                else:
+                    yield validation_error(("deadline",), f"more than nightly.reserve ({reserve})")
+
+
+class CoverageSettings(Group):
+    """When missing data is a failure, and when it is tolerated.
+
+    A run that read less than `min_percent` of the account-regions completely has failed. Gaps of an account-region are tolerated
+    for `max_consecutive_gaps` runs in a row.
+    """
+
+    min_percent: Annotated[int, whole(0, 100, "percent")] = 0
+    max_consecutive_gaps: Annotated[int, whole(0, 1000, "runs")] = 0
 
 
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")

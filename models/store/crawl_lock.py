@@ -122,13 +122,6 @@ def _held(run_id: int, lock: Lock) -> ColumnElement[bool]:
 
 
 @contextmanager
-def kept(database: str, run_id: int) -> Iterator[None]:
-    """Keep the lock that the crawl of this run has acquired until the block ends, and release it."""
-    with _holding(database, run_id, Lock.RUN):
-        yield
-
-
-@contextmanager
 def results(database: str, *, wait: float = 0) -> Iterator[None]:
     """Hold the lock for computing results, in the name of the last run; a ledger without runs needs none.
 
@@ -138,7 +131,7 @@ def results(database: str, *, wait: float = 0) -> Iterator[None]:
     if run_id is None:
         yield
         return
-    with _holding(database, run_id, Lock.RESULTS):
+    with kept(database, run_id, Lock.RESULTS):
         yield
 
 
@@ -167,11 +160,12 @@ def _acquire_results(database: str, wait: float) -> int | None:
 
 
 @contextmanager
-def _holding(database: str, run_id: int, lock: Lock) -> Iterator[None]:
-    """Send heartbeats while the block runs, then release the lock.
+def kept(database: str, run_id: int, lock: Lock = Lock.RUN) -> Iterator[None]:
+    """Keep a lock that this process has acquired for the run until the block ends, and release it.
 
-    Only to PostgreSQL: other hosts do not use a SQLite file, and on this host the process shows whether a lock is stale. A
-    connection to SQLite, when closed, would also drop the file locks of DuckDB's own copy of SQLite in this process.
+    Heartbeats are sent only to PostgreSQL: other hosts do not use a SQLite file, and on this host the process shows whether a
+    lock is stale. A connection to SQLite, when closed, would also drop the file locks of DuckDB's own copy of SQLite in this
+    process.
     """
     engine = connect(database)
     stopped = threading.Event()

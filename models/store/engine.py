@@ -115,7 +115,7 @@ def translate_errors(engine: Engine) -> Iterator[None]:
     try:
         yield
     except exc.DatabaseError as error:
-        raise DatabaseError(_explain(_name(engine), without_passwords(str(error.orig), engine.url))) from error
+        raise DatabaseError(_explain(shown(engine.url), without_passwords(str(error.orig), engine.url))) from error
 
 
 def upgrade(engine: Engine) -> None:
@@ -156,11 +156,11 @@ def check(engine: Engine) -> None:
         _refuse_newer(connection, revision)
         if revision is None:
             raise DatabaseError(
-                f"{_name(connection.engine)} is empty: run `kmsledger crawl`, or `kmsledger db upgrade`, first"
+                f"{shown(connection.engine.url)} is empty: run `kmsledger crawl`, or `kmsledger db upgrade`, first"
             )
         if revision != head():
             raise DatabaseError(
-                f"{_name(connection.engine)} has schema {revision}, this program needs {head()}: run `kmsledger db upgrade`"
+                f"{shown(connection.engine.url)} has schema {revision}, this program needs {head()}: run `kmsledger db upgrade`"
             )
 
 
@@ -189,7 +189,7 @@ def _revisions() -> tuple[str, ...]:
 def _refuse_newer(connection: Connection, revision: str | None) -> None:
     if revision is not None and revision not in _revisions():
         raise DatabaseError(
-            f"{_name(connection.engine)} was written by a newer kmsledger (schema {revision}): update this program; "
+            f"{shown(connection.engine.url)} was written by a newer kmsledger (schema {revision}): update this program; "
             "nothing was changed"
         )
 
@@ -200,10 +200,6 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(resources.files("migrations")).replace("%", "%%"))
     return config
-
-
-def _name(engine: Engine) -> str:
-    return shown(engine.url)
 
 
 def shown(url: URL) -> str:

@@ -59,7 +59,7 @@ def copy(
     try:
         engine.check(source)
         _prepare(target)
-        return _copy(source, target, copied, redactor() if redact else _unchanged)
+        return _copy(source, target, copied, redactor() if redact else lambda _table, rows: rows)
     finally:
         source.dispose()
         target.dispose()
@@ -85,10 +85,6 @@ def _prepare(target: Engine) -> None:
         engine.upgrade(target)
     else:
         engine.check(target)
-
-
-def _unchanged(_table: Table, rows: Rows) -> Rows:
-    return rows
 
 
 def _copy(

@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -37,12 +38,9 @@ def prefetch_pages(connection: Connection, model: type[VersionedTable], keys: Se
 
     def read(batch: Sequence[tuple[str, ...]]) -> int:
         try:
-            reader = sqlite3.connect(uri, uri=True)
-            try:
+            with closing(sqlite3.connect(uri, uri=True)) as reader:
                 rows: int = reader.execute(query, (json.dumps(batch),)).fetchone()[0]
                 return rows
-            finally:
-                reader.close()
         except sqlite3.Error:
             return 0
 

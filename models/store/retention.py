@@ -13,7 +13,7 @@ import datetime as dt
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,6 @@ from sqlalchemy import (
     Connection,
     Engine,
     MetaData,
-    Select,
     Table,
     and_,
     delete,
@@ -34,6 +33,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import literal_column as sql
+from sqlalchemy import text as sql_text
 
 from models.store.crawl_lock import MaintenanceLock, exclusive
 from models.store.engine import translate_errors
@@ -41,7 +41,7 @@ from models.store.staging import stage
 from models.tables import versioned_tables
 from models.tables.access_analysis import AccessAnalysis, AccessPolicy, AccessVerdict, KeyAnalysis, PolicyLint
 from models.tables.keys import Key, KeyLastUsePoll, PolicyDocument
-from models.tables.runs import Delivery, Gap, Outcome, Run, RunStatus, ScopeCoverage
+from models.tables.runs import Delivery, Run, RunStatus, ScopeCoverage
 
 VERSIONS_PER_BATCH = 20_000
 
@@ -185,7 +185,8 @@ def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
 
 def _unneeded(connection: Connection, horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
     """Rows that no kept run needs, of tables without versions; a condition may refer to tables that follow."""
-    stage(connection, _KEPT, _kept_coverage(connection, horizon))
+    kept_coverage = connection.execute(_OLD_COVERAGE, asdict(horizon))
+    stage(connection, _KEPT, sorted((run, account, region) for run, account, region in kept_coverage))
     delivery, access_policy, key, analysis = Delivery.table(), AccessPolicy.table(), Key.table(), KeyAnalysis.table()
     # Analyses of policies that are valid in no kept run, and of grants analyzed together with such a policy.
     analyzed = select(analysis.c.analysis_id).where(_survives(analysis, horizon))
@@ -196,7 +197,7 @@ def _unneeded(connection: Connection, horizon: Horizon) -> list[tuple[Table, Col
     # Polls of keys that are valid in no kept run: open versions by their index, recently closed ones as a short list.
     exists_now = exists(select(sql("1")).where(key.c.key_arn == _POLLS.c.key_arn, key.c.valid_to.is_(None)))
     closed_since = select(key.c.key_arn).where(key.c.valid_to >= horizon.versions)
-    kept = and_(_KEPT.c.run_id == _COVERAGE.c.run_id, _same_scope(_KEPT, _COVERAGE))
+    kept = and_(*(column == _COVERAGE.c[column.name] for column in _KEPT.c))
     run_references = [
         select(_KEPT.c.run_id),
         select(_COVERAGE.c.run_id).where(_COVERAGE.c.run_id >= horizon.coverage),
@@ -218,84 +219,36 @@ def _unneeded(connection: Connection, horizon: Horizon) -> list[tuple[Table, Col
     ]
 
 
-def _kept_coverage(connection: Connection, horizon: Horizon) -> list[tuple[int, str, str]]:
-    """Old coverage that kept runs need: when a scope was last read, and since when it has its current outcome.
+_OLD_COVERAGE = sql_text("""
+WITH first_kept AS (
+    SELECT account_id, region, min(run_id) AS run_id FROM scope_coverage WHERE run_id >= :coverage GROUP BY account_id, region
+), present AS (
+    SELECT account_id, region, outcome FROM first_kept JOIN scope_coverage USING (account_id, region, run_id)
+), broken AS (
+    SELECT account_id, region, max(c.run_id) AS run_id FROM present JOIN scope_coverage c USING (account_id, region)
+    WHERE c.run_id < :coverage AND c.outcome <> present.outcome GROUP BY account_id, region
+)
+-- The last run whose outcome differs from the first kept outcome of the scope, and the first run after it.
+SELECT run_id, account_id, region FROM broken
+UNION
+SELECT min(c.run_id), account_id, region
+FROM present JOIN scope_coverage c USING (account_id, region) LEFT JOIN broken USING (account_id, region)
+WHERE c.run_id < :coverage AND c.run_id > coalesce(broken.run_id, 0) GROUP BY account_id, region
+UNION
+-- The last run before the horizon that read the scope.
+SELECT max(run_id), account_id, region FROM scope_coverage
+WHERE outcome IN ('complete', 'partial') AND run_id < :coverage GROUP BY account_id, region
+UNION
+-- The last run that read a listing which has been missing since before the horizon.
+SELECT max(c.run_id), account_id, region FROM gap g JOIN scope_coverage c USING (account_id, region)
+WHERE c.run_id < g.valid_from AND c.run_id < :coverage AND c.outcome IN ('complete', 'partial')
+    AND g.subject = '' AND (g.valid_to IS NULL OR g.valid_to >= :versions)
+GROUP BY g.version_id, account_id, region
+""")
+"""Old coverage that kept runs need: when a scope was last read, and since when it has its current outcome.
 
-    A few rows for each scope, whatever the number of runs.
-    """
-    kept = connection.execute(union(_last_seen(horizon), _last_listed(horizon), *_unbroken(horizon)))
-    return sorted((run, account, region) for run, account, region in kept)
-
-
-def _last_seen(horizon: Horizon) -> Select[Any]:
-    """The last run before the horizon that read the scope."""
-    scope = _scope(_COVERAGE)
-    return (
-        select(func.max(_COVERAGE.c.run_id).label("run_id"), *scope)
-        .where(_seen(), _COVERAGE.c.run_id < horizon.coverage)
-        .group_by(*scope)
-    )
-
-
-def _last_listed(horizon: Horizon) -> Select[Any]:
-    """The last run that read a listing which has been missing since before the horizon."""
-    missing = Gap.table()
-    where = and_(
-        _same_scope(_COVERAGE, missing),
-        _COVERAGE.c.run_id < missing.c.valid_from,
-        _COVERAGE.c.run_id < horizon.coverage,
-    )
-    return (
-        select(func.max(_COVERAGE.c.run_id), missing.c.account_id, missing.c.region)
-        .select_from(missing)
-        .join(_COVERAGE, where)
-        .where(_seen(), missing.c.subject == "", _survives(missing, horizon))
-        .group_by(missing.c.version_id, missing.c.account_id, missing.c.region)
-    )
-
-
-def _unbroken(horizon: Horizon) -> tuple[Select[Any], Select[Any]]:
-    """The last run whose outcome differs from the first kept outcome of the scope, and the first run after it."""
-    scope = _scope(_COVERAGE)
-    edge = select(*scope, func.min(_COVERAGE.c.run_id).label("run_id")).where(_COVERAGE.c.run_id >= horizon.coverage)
-    first = edge.group_by(*scope).cte("first_kept")
-    outcome = _COVERAGE.alias("first_coverage")
-    past = _COVERAGE.alias("past")
-    current = (
-        select(first.c.account_id, first.c.region, outcome.c.outcome)
-        .join(outcome, and_(_same_scope(outcome, first), outcome.c.run_id == first.c.run_id))
-        .cte("current")
-    )
-    own = _scope(current)
-    before = and_(_same_scope(past, current), past.c.run_id < horizon.coverage)
-    broken = (
-        select(func.max(past.c.run_id).label("run_id"), *own)
-        .select_from(current)
-        .join(past, and_(before, past.c.outcome != current.c.outcome))
-        .group_by(*own)
-    )
-    last = broken.cte("broken")
-    steady = (
-        select(func.min(past.c.run_id), *own)
-        .select_from(current)
-        .join(past, before)
-        .outerjoin(last, _same_scope(last, current))
-        .where(past.c.run_id > func.coalesce(last.c.run_id, 0))
-        .group_by(*own)
-    )
-    return broken, steady
-
-
-def _seen() -> ColumnElement[bool]:
-    return _COVERAGE.c.outcome.in_([str(Outcome.COMPLETE), str(Outcome.PARTIAL)])
-
-
-def _same_scope(left: Any, right: Any) -> ColumnElement[bool]:
-    return and_(left.c.account_id == right.c.account_id, left.c.region == right.c.region)
-
-
-def _scope(table: Any) -> list[Any]:
-    return [table.c.account_id, table.c.region]
+A few rows for each scope, whatever the number of runs.
+"""
 
 
 def _shrink_file(engine: Engine) -> tuple[int | None, str]:

@@ -16,7 +16,7 @@ from reports.answers.run_diff import RunDiff, diff
 from reports.html.labels import account
 from reports.html.query_runner import Source
 from reports.html.run_header import RunReport
-from reports.html.subjects.subject import Subject
+from reports.html.subjects import Subject
 from reports.html.tables import DataTable
 
 LISTED: Final = 300
@@ -92,10 +92,7 @@ def _key(event: Event) -> tuple[str, str]:
 
 def _first(events: list[Event], group: Callable[[Event], Any]) -> dict[Any, int]:
     """The position of the first event of each group."""
-    positions: dict[Any, int] = {}
-    for position, event in enumerate(events):
-        positions.setdefault(group(event), position)
-    return positions
+    return {group(event): position for position, event in reversed(list(enumerate(events)))}
 
 
 def _row(event: Event) -> dict[str, Any]:

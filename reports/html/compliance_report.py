@@ -63,9 +63,7 @@ class ComplianceReport(RunReport):
         selected = self._settings.report.frameworks
         if selected:
             return [by_name[name] for name in selected]
-        current: dict[str, Row] = {}
-        for row in sorted(by_name.values(), key=_version):
-            current[row["title"]] = row
+        current = {row["title"]: row for row in sorted(by_name.values(), key=_version)}
         return sorted(current.values(), key=lambda row: row["title"])
 
     @property
@@ -108,7 +106,7 @@ class ComplianceReport(RunReport):
     @cached_property
     def waivers(self) -> LimitedRows:
         """All waivers, up to the limit."""
-        return self.table("waivers").buffered()
+        return self.table("waivers")
 
     def waiver_table(self) -> DataTable:
         """The register of waivers."""
@@ -124,19 +122,14 @@ class ComplianceReport(RunReport):
                 "expired": "expired" if row["expired"] else None,
                 "waived_count": row["waived_count"],
             }
-            for row in self.register
+            for row in self.waivers.rows
         ]
         return replace(self.table_of("waivers", rows), total=self.waivers.total)
-
-    @cached_property
-    def register(self) -> list[Row]:
-        """The rows of the waivers."""
-        return list(self.waivers.rows)
 
     @property
     def active_waivers(self) -> list[Row]:
         """The waivers that are valid in this run, of enabled rules."""
-        return [row for row in self.register if not row["expired"] and row["rule_enabled"]]
+        return [row for row in self.waivers.rows if not row["expired"] and row["rule_enabled"]]
 
     def open_resources(self, control: Control, status: str) -> list[Row]:
         """The first findings of a control with a status, in the order of its rules."""

@@ -1,5 +1,6 @@
 """Labels for the codes in the views: key classes, outcomes, parties, statuses."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -37,20 +38,15 @@ OUTCOMES: Final[dict[str, str]] = {
     "disabled": "region not enabled",
     "not_in_run": "never read, because the run was limited to others",
 }
-PARTIES: Final[dict[str, str]] = {
-    "known_party": "Known external party",
-    "external_account": "Unknown external account",
-    "public": "Everyone",
-    "deleted_principal": "Deleted principal",
-    "unknown": "Unknown",
-    "own_organization": "Another account of the organization",
-    "own_account": "The key's own account",
-    "aws_service": "AWS service",
-}
-STATES: Final[dict[str, str]] = {
-    "PendingDeletion": "Pending deletion",
-    "PendingReplicaDeletion": "Pending replica deletion",
-    "PendingImport": "Pending import",
+_PARTIES: Final[dict[str, tuple[str, str]]] = {
+    "known_party": ("Known external party", "warn"),
+    "external_account": ("Unknown external account", "bad"),
+    "public": ("Everyone", "bad"),
+    "deleted_principal": ("Deleted principal", "warn"),
+    "unknown": ("Unknown", "unknown"),
+    "own_organization": ("Another account of the organization", "ok"),
+    "own_account": ("The key's own account", "ok"),
+    "aws_service": ("AWS service", "ok"),
 }
 
 FINDINGS: Final[dict[str, str]] = {
@@ -80,18 +76,6 @@ VENDOR_RESULTS: Final[dict[str, str]] = {
     "accessible": "Accessible",
     "not_selected": "Not selected",
     "denied_by_tag": "Denied by tag",
-}
-VENDOR_MARKS: Final[dict[str, str]] = {
-    "broken": "critical",
-    "blocked_by_policy": "bad",
-    "over_shared": "bad",
-    "wrong": "bad",
-    "unknown": "unknown",
-    "advice": "info",
-    "accessible": "good",
-    "shared": "info",
-    "not_selected": "info",
-    "denied_by_tag": "info",
 }
 CHECK_LABELS: Final[dict[str, str]] = {
     "key_spec": "Key spec",
@@ -136,8 +120,9 @@ CONTROL_STATES: Final[dict[str, str]] = {
 """The states of a control, in display order."""
 
 
-def _words(labels: Mapping[str, str], marks: Mapping[str, str] | None = None) -> dict[str, tuple[str, str]]:
-    return {code: (label, (marks or {}).get(code, code)) for code, label in labels.items()}
+def _words(labels: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """A vocabulary whose CSS classes are its codes."""
+    return {code: (label, code) for code, label in labels.items()}
 
 
 VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
@@ -158,61 +143,44 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "unknown": (CLASSES["unknown"], "unknown"),
     },
     "key_class": _words(CLASSES),
-    "key_state": _words(
-        {
-            "Enabled": "Enabled",
-            "Disabled": "Disabled",
-            **STATES,
-            "Unavailable": "Unavailable",
-            "Creating": "Creating",
-            "Updating": "Updating",
-            "unknown": "Unknown",
-        },
-        {
-            "Enabled": "on",
-            "Disabled": "off",
-            "PendingDeletion": "fail",
-            "PendingReplicaDeletion": "blocked_by_policy",
-            "PendingImport": "waived",
-            "Unavailable": "not_crawled",
-            "Creating": "not_applicable",
-            "Updating": "not_applicable",
-        },
-    ),
-    "key_rotation": _words(
-        {"enabled": "Enabled", "disabled": "Disabled", "not_applicable": "Not applicable", "unknown": "Unknown"},
-        {"enabled": "on", "disabled": "off"},
-    ),
-    "key_last_use": _words(
-        {
-            "month": "within 30 days",
-            "quarter": "within 90 days",
-            "longer": "earlier",
-            "never": "never used",
-            "unknown": "Unknown",
-        },
-        {"month": "on", "quarter": "waived", "longer": "not_applicable", "never": "off"},
-    ),
-    "key_age": _words(
-        {
-            "quarter": "under 90 days",
-            "year": "under a year",
-            "three_years": "one to three years",
-            "older": "older",
-            "unknown": "Unknown",
-        },
-        {"quarter": "on", "year": "waived", "three_years": "not_applicable", "older": "off"},
-    ),
-    "key_origin": _words(
-        {
-            "AWS_KMS": "AWS KMS",
-            "EXTERNAL": "Imported",
-            "AWS_CLOUDHSM": "CloudHSM key store",
-            "EXTERNAL_KEY_STORE": "External key store",
-            "unknown": "Unknown",
-        },
-        {"AWS_KMS": "on", "EXTERNAL": "off", "AWS_CLOUDHSM": "waived", "EXTERNAL_KEY_STORE": "not_applicable"},
-    ),
+    "key_state": {
+        "Enabled": ("Enabled", "on"),
+        "Disabled": ("Disabled", "off"),
+        "PendingDeletion": ("Pending deletion", "fail"),
+        "PendingReplicaDeletion": ("Pending replica deletion", "blocked_by_policy"),
+        "PendingImport": ("Pending import", "waived"),
+        "Unavailable": ("Unavailable", "not_crawled"),
+        "Creating": ("Creating", "not_applicable"),
+        "Updating": ("Updating", "not_applicable"),
+        "unknown": ("Unknown", "unknown"),
+    },
+    "key_rotation": {
+        "enabled": ("Enabled", "on"),
+        "disabled": ("Disabled", "off"),
+        "not_applicable": ("Not applicable", "not_applicable"),
+        "unknown": ("Unknown", "unknown"),
+    },
+    "key_last_use": {
+        "month": ("within 30 days", "on"),
+        "quarter": ("within 90 days", "waived"),
+        "longer": ("earlier", "not_applicable"),
+        "never": ("never used", "off"),
+        "unknown": ("Unknown", "unknown"),
+    },
+    "key_age": {
+        "quarter": ("under 90 days", "on"),
+        "year": ("under a year", "waived"),
+        "three_years": ("one to three years", "not_applicable"),
+        "older": ("older", "off"),
+        "unknown": ("Unknown", "unknown"),
+    },
+    "key_origin": {
+        "AWS_KMS": ("AWS KMS", "on"),
+        "EXTERNAL": ("Imported", "off"),
+        "AWS_CLOUDHSM": ("CloudHSM key store", "waived"),
+        "EXTERNAL_KEY_STORE": ("External key store", "not_applicable"),
+        "unknown": ("Unknown", "unknown"),
+    },
     "agreement": {
         "not_agreed": ("not a known party", "bad"),
         "deviates": ("deviates", "warn"),
@@ -220,37 +188,34 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "no_profile": ("no profile", "info"),
         "agreed": ("as agreed", "good"),
     },
-    "party": _words(
-        PARTIES,
-        {
-            "public": "bad",
-            "external_account": "bad",
-            "deleted_principal": "warn",
-            "unknown": "unknown",
-            "known_party": "warn",
-            "own_organization": "ok",
-            "own_account": "ok",
-            "aws_service": "ok",
-        },
-    ),
+    "party": _PARTIES,
     "access": {
-        "public": ("Everyone", "bad"),
+        "public": _PARTIES["public"],
         "public_via_service": ("Everyone, through a service", "bad"),
-        "external": (PARTIES["external_account"], "bad"),
-        "vendor": (PARTIES["known_party"], "warn"),
-        "unknown": (PARTIES["unknown"], "unknown"),
-        "deleted": (PARTIES["deleted_principal"], "warn"),
+        "external": _PARTIES["external_account"],
+        "vendor": _PARTIES["known_party"],
+        "unknown": _PARTIES["unknown"],
+        "deleted": _PARTIES["deleted_principal"],
         "organization": ("Another account", "ok"),
         "owner_direct": ("Own account", "ok"),
         "owner_delegated": ("Own account, through IAM", "ok"),
-        "aws_service": (PARTIES["aws_service"], "ok"),
+        "aws_service": _PARTIES["aws_service"],
     },
     "finding": _words(FINDINGS),
     "status_change": _words(STATUS_CHANGE_PHRASES),
     "vendor_result": _words(VENDOR_RESULTS),
-    "vendor_mark": _words(
-        {**VENDOR_RESULTS, "wrong": "Deviation", "advice": "Advice", "shared": "Can use it"}, VENDOR_MARKS
-    ),
+    "vendor_mark": {
+        "broken": (VENDOR_RESULTS["broken"], "critical"),
+        "blocked_by_policy": (VENDOR_RESULTS["blocked_by_policy"], "bad"),
+        "over_shared": (VENDOR_RESULTS["over_shared"], "bad"),
+        "unknown": (VENDOR_RESULTS["unknown"], "unknown"),
+        "accessible": (VENDOR_RESULTS["accessible"], "good"),
+        "not_selected": (VENDOR_RESULTS["not_selected"], "info"),
+        "denied_by_tag": (VENDOR_RESULTS["denied_by_tag"], "info"),
+        "wrong": ("Deviation", "bad"),
+        "advice": ("Advice", "info"),
+        "shared": ("Can use it", "info"),
+    },
     "control": _words(CONTROL_STATES),
     "outcome": {
         "complete": ("\u2713", "complete"),
@@ -270,23 +235,28 @@ def status_changes(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{counts[name]:,} {word}" for name, word in STATUS_CHANGE_PHRASES.items() if counts.get(name))
 
 
+def rule_state(rule: Mapping[str, Any]) -> str:
+    """What a rule does, as the predicate of a sentence. Where passes are not counted (None), no rule passes."""
+    if rule["fail"]:
+        return "fails"
+    if rule["unknown"]:
+        return "has unknown results"
+    if rule["pass"] is None:
+        return "has no open finding"
+    return "passes" if rule["pass"] or rule["waived"] else "does not apply"
+
+
 def rules_by_state(rules: list[dict[str, Any]]) -> str:
     """The number of rules that fail, have unknown results, pass, or do not apply."""
-    failing = sum(bool(rule["fail"]) for rule in rules)
-    unknown = sum(bool(rule["unknown"]) and not rule["fail"] for rule in rules)
-    passing = sum(bool(rule["pass"] or rule["waived"]) and not rule["fail"] and not rule["unknown"] for rule in rules)
-    rest = len(rules) - failing - unknown - passing
-    counts_passes = all(rule["pass"] is not None for rule in rules)
-    parts = (
-        (failing, "fails", "fail"),
-        (unknown, "has unknown results", "have unknown results"),
-        (passing, "passes", "pass"),
-        (
-            rest,
-            *(("does not apply", "do not apply") if counts_passes else ("has no open finding", "have no open finding")),
-        ),
-    )
-    return ", ".join(f"{count:,} {singular if count == 1 else plural}" for count, singular, plural in parts if count)
+    counts = Counter(map(rule_state, rules))
+    plurals = {
+        "fails": "fail",
+        "has unknown results": "have unknown results",
+        "passes": "pass",
+        "does not apply": "do not apply",
+        "has no open finding": "have no open finding",
+    }
+    return ", ".join(counted(counts[state], state, plural) for state, plural in plurals.items() if counts[state])
 
 
 def controls_by_state(framework: Mapping[str, int]) -> str:

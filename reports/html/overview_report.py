@@ -22,6 +22,7 @@ from reports.html.labels import (
     KEY_SHARES,
     OUTCOMES,
     VOCABULARIES,
+    rule_state,
     status_changes,
 )
 from reports.html.run_header import RunReport
@@ -251,12 +252,9 @@ def _rule(rule: Row) -> Row:
         ["Covers", "; ".join(rule["frameworks"] or ())],
         ["Every result", f"`kmsledger rules run {rule['rule_id']}` lists each resource, also those that pass"],
     ]
-    passes = "passes" if rule["pass"] or rule["waived"] else "does not apply"
-    passes = "has no open finding" if rule["pass"] is None else passes
-    state = "fails" if rule["fail"] else "has unknown results" if rule["unknown"] else passes
     return {
         **{name: rule[name] for name in ("severity", "rule_id", "title", "family", *VOCABULARIES["finding"])},
-        "state": state,
+        "state": rule_state(rule),
         "open_rule": rule["rule_id"] if is_open else None,
         "counts": [rule[name] or 0 for name in VOCABULARIES["finding"]],
         "status_changes": status_changes(rule["status_changes"]),

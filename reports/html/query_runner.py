@@ -1,11 +1,10 @@
-"""Runs the queries of `queries/*.sql` on the mart; returns rows as dictionaries, fetched in batches."""
+"""Runs the queries of `queries/*.sql` on the mart; returns rows as dictionaries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 import duckdb
@@ -16,20 +15,16 @@ from reports.mart.rows import QueryFiles, Row
 
 @dataclass(frozen=True)
 class LimitedRows:
-    """At most `limit` of `total` rows, fetched during iteration; can be iterated once."""
+    """At most `limit` of `total` rows."""
 
     total: int
     limit: int
-    rows: Iterator[Row]
+    rows: list[Row]
 
     @property
     def left_out(self) -> int:
         """The number of rows beyond the limit."""
         return max(0, self.total - self.limit)
-
-    def buffered(self) -> LimitedRows:
-        """The same rows, all of them fetched now."""
-        return LimitedRows(self.total, self.limit, iter(list(self.rows)))
 
 
 @dataclass(frozen=True)
@@ -83,8 +78,5 @@ class Source(QueryFiles):
 
     def limited(self, query: str, limit: int, **parameters: Any) -> LimitedRows:
         """The rows of a query that returns at most `$limit` rows, each with the total number of rows as `total`."""
-        rows = self.rows(query, limit=limit, **parameters)
-        first = next(rows, None)
-        if first is None:
-            return LimitedRows(0, limit, iter(()))
-        return LimitedRows(first["total"], limit, chain((first,), rows))
+        rows = list(self.rows(query, limit=limit, **parameters))
+        return LimitedRows(rows[0]["total"] if rows else 0, limit, rows)

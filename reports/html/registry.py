@@ -18,11 +18,7 @@ from reports.html.compliance_report import ComplianceReport
 from reports.html.key_report import KeyReport
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
-from reports.html.subjects.accounts import find_account, find_ou
-from reports.html.subjects.keys import find_key
-from reports.html.subjects.owners import find_owner
-from reports.html.subjects.subject import Subject
-from reports.html.subjects.vendors import find_vendor
+from reports.html.subjects import Subject, find_account, find_key, find_ou, find_owner, find_vendor
 from reports.html.vendor_report import VendorReport
 from reports.mart.mart_reader import open_mart
 

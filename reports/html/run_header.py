@@ -14,7 +14,7 @@ from reports.answers.runs import limits
 from reports.html.filters import time
 from reports.html.findings_section import FindingsSection
 from reports.html.query_runner import LimitedRows, Source, Values
-from reports.html.subjects.subject import Subject
+from reports.html.subjects import Subject
 from reports.html.tables import DataTable, PageState, specifications
 from reports.mart.errors import MartError
 from reports.mart.rows import Row
@@ -57,11 +57,9 @@ class RunReport:
         """What distinguishes the files of this report from those of other subjects; empty if there are none."""
         return self.subject.slug if self.subject else ""
 
-    def table(self, query: str, **parameters: Any) -> LimitedRows:
+    def table(self, query: str) -> LimitedRows:
         """The rows of a query, up to the configured limit."""
-        return self._source.limited(
-            query, self._limit, **{"run_id": self.run["run_id"], "nested": NESTED, **parameters}
-        )
+        return self._source.limited(query, self._limit)
 
     def data_table(self, name: str, **parameters: Any) -> DataTable:
         """The table whose rows the query with the same name returns, up to the configured limit."""
@@ -106,19 +104,15 @@ class RunReport:
             raise MartError("the mart has no run: run `kmsledger crawl` first")
         return run
 
-    @cached_property
-    def _outcomes(self) -> list[Row]:
-        return self.rows("scopes")
-
     @property
     def scopes(self) -> dict[str, int]:
         """The number of account-regions per outcome."""
-        return {row["outcome"]: row["scopes"] for row in self._outcomes}
+        return {row["outcome"]: row["scopes"] for row in self.rows("scopes")}
 
     @property
     def in_scope(self) -> int:
         """The number of account-regions that the run had to read."""
-        return sum(row["scopes"] for row in self._outcomes if row["in_scope"])
+        return sum(row["scopes"] for row in self.rows("scopes") if row["in_scope"])
 
     @property
     def limits(self) -> str:
@@ -128,12 +122,12 @@ class RunReport:
     @property
     def from_earlier_runs(self) -> int:
         """The number of account-regions that were not part of this run and are as earlier runs read them."""
-        return sum(row["earlier"] for row in self._outcomes)
+        return sum(row["earlier"] for row in self.rows("scopes"))
 
     @cached_property
     def unread_scopes(self) -> LimitedRows:
         """Unread scopes and missing answers, grouped by cause: at most ten rows."""
-        return self._source.limited("unread_scopes", 10).buffered()
+        return self._source.limited("unread_scopes", 10)
 
     @cached_property
     def service_gaps(self) -> dict[str, int]:

@@ -119,9 +119,8 @@ class Situations:
 
 def situations(rows: LimitedRows) -> Situations:
     """The situations of the mart's run from the rows of `situations.sql`."""
-    listed = list(rows.rows)
-    keys = tuple(row["key_arn"] for row in listed if row["key_arn"] and row["key_state"] != "deleted")
-    return Situations(tuple(map(_situation, listed)), rows.total, keys)
+    keys = tuple(row["key_arn"] for row in rows.rows if row["key_arn"] and row["key_state"] != "deleted")
+    return Situations(tuple(map(_situation, rows.rows)), rows.total, keys)
 
 
 def _situation(row: Row) -> Situation:

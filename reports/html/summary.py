@@ -2,7 +2,6 @@
 
 from collections.abc import Set as AbstractSet
 from datetime import UTC, timedelta
-from itertools import islice
 from typing import Final
 
 import duckdb
@@ -15,7 +14,7 @@ from reports.html.labels import account_region, status_changes, unread_scope
 from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.html.situations import COMMAND
-from reports.html.subjects.subject import Subject
+from reports.html.subjects import Subject
 from reports.notify.message import AttentionItem, Status, Summary
 from reports.notify.trend import TrendPoint
 
@@ -39,7 +38,8 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings, subj
     """
     source = Source(mart_connection)
     report = OverviewReport(source, settings, subject)
-    run, situations, changes, findings = report.run, report.situations, report.table("changes"), report.findings
+    run, situations, findings = report.run, report.situations, report.findings
+    changes = source.limited("changes", TOP, run_id=run["run_id"])
     return Summary(
         title=f"{settings.report.title}: {subject.name}" if subject else settings.report.title,
         # For a subject, the status of the run does not say what of it was read.
@@ -55,7 +55,7 @@ def summary(mart_connection: duckdb.DuckDBPyConnection, settings: Settings, subj
         ),
         attention_total=situations.total,
         is_evaluated=findings.is_evaluated,
-        changes=tuple(row["message"] for row in islice(changes.rows, TOP)),
+        changes=tuple(row["message"] for row in changes.rows),
         changes_total=changes.total,
         new_findings=_new(findings, {item.situation_id for item in situations.first}),
         new_findings_total=sum(findings.status_changes[name] for name in _FAILING),

@@ -16,8 +16,7 @@ from models.settings import Settings
 from models.stages import durations
 from models.store.crawl_lock import LockedError
 from reports.metrics import otlp, textfile
-from reports.metrics.errors import MetricsError
-from reports.metrics.samples import collect
+from reports.metrics.samples import MetricsError, collect
 
 FAILED: Final = 4
 

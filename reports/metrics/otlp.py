@@ -15,8 +15,7 @@ from urllib.parse import urlsplit
 from models.diagnosis import Check, from_error, ok
 from models.settings.nightly import OtlpSettings
 from reports import http_post
-from reports.metrics.errors import MetricsError
-from reports.metrics.samples import Metric
+from reports.metrics.samples import Metric, MetricsError
 
 
 def check() -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 import duckdb
 
 from models.call_counters import OperationCounter
+from models.errors import UserError
 from models.severities import SEVERITIES
 from reports.mart.connection import connect
 from reports.mart.rows import rows
@@ -40,6 +41,12 @@ _OF_SCOPES: Final = (
     ("gaps", "Calls that AWS did not answer in the last good run"),
     ("seconds", "Seconds from the start to the end of each account-region in the last good run, added up"),
 )
+
+
+class MetricsError(UserError):
+    """The metrics in the settings cannot be written or sent."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True, slots=True)

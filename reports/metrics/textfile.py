@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from models.output_file import replacing
-from reports.metrics.errors import MetricsError
-from reports.metrics.samples import Metric
+from reports.metrics.samples import Metric, MetricsError
 
 _MODE: Final = 0o644
 """The node exporter runs as another user; the metrics have account IDs, but no other data."""

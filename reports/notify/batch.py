@@ -34,7 +34,7 @@ class Batch:
         """Record the remaining recipients as failed, and raise DeliveryError."""
         for recipient in tuple(self._pending):
             self.record(Outcome(recipient, "failed", message))
-        raise DeliveryError(message, self.outcomes) from None
+        raise DeliveryError(message) from None
 
     @property
     def none_accepted(self) -> bool:

@@ -46,11 +46,6 @@ def service_of(chat: ChatSettings) -> str:
         return ", ".join(dict.fromkeys(str(plugin.service_name) for plugin in service))
 
 
-def send(chat: ChatSettings, content: Summary, recipient: str) -> Outcome:
-    """Send the text once."""
-    return post(chat, title(content), text(content), recipient)
-
-
 def post(chat: ChatSettings, subject: str, body: str, recipient: str) -> Outcome:
     """Send a text once.
 

@@ -135,7 +135,7 @@ def _channels(
         deliver_event = partial(webhook.post, hook, content, resend=resend)
         channels.append(_receiver(_webhook_name(hook), hook.only_changes, "a signed event", deliver_event))
     for room in settings.chat:
-        send_text = partial(chat.send, room, content)
+        send_text = partial(chat.post, room, chat.title(content), chat.text(content))
         channels.append(_receiver(_chat_name(room), room.only_changes, f"“{chat.title(content)}”", send_text))
     return channels
 

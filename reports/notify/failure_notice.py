@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import logging
 import socket
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -17,7 +16,6 @@ from functools import partial
 from typing import Final
 
 import click
-from sqlalchemy import Engine
 
 from models.console import complain, current_run, say
 from models.errors import UserError
@@ -26,7 +24,7 @@ from models.stages import failed_stage
 from models.store.engine import connect
 from reports.notify import chat, sender, webhook
 from reports.notify.delivery_log import DeliveryLog
-from reports.notify.message import clean, mailbox, readable
+from reports.notify.message import clean, digest, mailbox, readable
 from reports.notify.result import Outcome
 
 NEXT: Final = "`kmsledger nightly --resume` finishes the run when the cause is fixed"
@@ -118,48 +116,41 @@ def _report(settings: Settings, error: BaseException, message: str) -> None:
     _deliver(settings, Failure(stage, message, current_run(), dt.datetime.now(dt.UTC), settings.report.title))
 
 
-def _deliver(settings: Settings, failure: Failure, exclude: Iterable[str] = ()) -> None:
+def _deliver(settings: Settings, failure: Failure, exclude: Collection[str] = ()) -> None:
     """Deliver to each recipient, once per run and stage. Never raises: the failure itself matters more."""
-    excluded = frozenset(exclude)
     try:
-        engine = connect(settings.database) if failure.run_id is not None else None
-        try:
+        with ExitStack() as stack:
+            entries = None
+            if failure.run_id is not None:
+                engine = connect(settings.database)
+                stack.callback(engine.dispose)
+                entries = DeliveryLog(engine, failure.run_id, f"failure-{failure.stage}")
             for recipient, send in _channels(settings, failure):
-                if recipient not in excluded and _claimed(engine, failure, recipient):
-                    _record(engine, failure, send())
-        finally:
-            if engine is not None:
-                engine.dispose()
+                if recipient not in exclude and _claimed(entries, recipient):
+                    _record(entries, send())
     except Exception as error:  # noqa: BLE001 - of reporting; the error of the run is raised
         complain(f"the failure could not be reported: {type(error).__name__}: {error}")
 
 
-def _claimed(engine: Engine | None, failure: Failure, recipient: str) -> bool:
+def _claimed(entries: DeliveryLog | None, recipient: str) -> bool:
     """Claim a recipient in the delivery log; a ledger that cannot be written, such as a full disk, is what has to be reported."""
-    if engine is None:
-        return True
     try:
-        return _log(engine, failure).claim(recipient)
+        return entries is None or entries.claim(recipient)
     except UserError as error:
         log.warning("the delivery log cannot be written, so the failure may be reported again: %s", error.message)
         return True
 
 
-def _record(engine: Engine | None, failure: Failure, outcome: Outcome) -> None:
+def _record(entries: DeliveryLog | None, outcome: Outcome) -> None:
     if outcome.status == "sent":
         say(f"failure reported to {outcome.recipient}")
     else:
         complain(f"the failure could not be reported to {outcome.recipient}: {outcome.detail}")
-    if engine is None:
-        return
     try:
-        _log(engine, failure).record(outcome)
+        if entries is not None:
+            entries.record(outcome)
     except UserError as error:
         log.warning("the delivery log cannot be written: %s", error.message)
-
-
-def _log(engine: Engine, failure: Failure) -> DeliveryLog:
-    return DeliveryLog(engine, failure.run_id or 0, f"failure-{failure.stage}")
 
 
 def _channels(settings: Settings, failure: Failure) -> Iterator[tuple[str, Send]]:
@@ -222,5 +213,4 @@ def _event(failure: Failure, recipient: str) -> tuple[bytes, str]:
 
 
 def _digest(failure: Failure, recipient: str) -> str:
-    key = (failure.stage, str(failure.run_id), recipient, failure.at.isoformat())
-    return hashlib.blake2b("\n".join(key).encode(), digest_size=16).hexdigest()
+    return digest(failure.stage, str(failure.run_id), recipient, failure.at.isoformat())

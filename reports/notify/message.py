@@ -149,7 +149,7 @@ def compose(
     message["To"] = to
     message["Date"] = format_datetime(now)
     message["Message-ID"] = _message_id(summary, sender, to, now.isoformat() if resend else "")
-    message["References"] = f"<kmsledger.{summary.report}.{_digest(sender.addr_spec, to.addr_spec)}@{sender.domain}>"
+    message["References"] = f"<kmsledger.{summary.report}.{digest(sender.addr_spec, to.addr_spec)}@{sender.domain}>"
     message["List-Id"] = f"kmsledger {summary.report} <{summary.report}.kmsledger.{sender.domain}>"
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
@@ -418,11 +418,12 @@ def _subject(summary: Summary, pattern: str) -> str:
 def _message_id(summary: Summary, sender: Address, to: Address, attempt: str) -> str:
     # Includes the time of the run, because run IDs repeat across databases.
     finished = summary.finished_at.astimezone(UTC).isoformat()
-    digest = _digest(summary.report, str(summary.run_id), finished, sender.addr_spec, to.addr_spec, attempt)
-    return f"<kmsledger.run-{summary.run_id}.{digest}@{sender.domain}>"
+    hashed = digest(summary.report, str(summary.run_id), finished, sender.addr_spec, to.addr_spec, attempt)
+    return f"<kmsledger.run-{summary.run_id}.{hashed}@{sender.domain}>"
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
+    """A hash of texts, for IDs."""
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).hexdigest()
 
 

@@ -1,6 +1,5 @@
 """The outcome of a delivery."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +24,4 @@ class Outcome:
 
 
 class DeliveryError(UserError):
-    """Nothing more can be delivered. `outcomes` has one outcome per recipient, each already passed to `on_outcome`."""
-
-    def __init__(self, message: str, outcomes: Sequence[Outcome] = ()) -> None:
-        super().__init__(message)
-        self.outcomes = tuple(outcomes)
+    """Nothing more can be delivered. The outcome of each recipient has been passed to `on_outcome`."""

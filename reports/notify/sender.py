@@ -18,8 +18,6 @@ from reports.notify.message import ATTACHMENT_LIMIT, Compose, clean, mailbox
 from reports.notify.result import DeliveryError, Outcome
 from reports.notify.smtp_connection import cause, quote, server_name, session
 
-__all__ = ["DeliveryError", "Outcome", "send"]
-
 _CHUNK: Final = 65_536
 _NOTES: Final = 4096
 """Room for the notes about attachments, in bytes."""

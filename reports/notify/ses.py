@@ -14,6 +14,7 @@ from botocore import exceptions
 from botocore.config import Config
 from botocore.parsers import ResponseParserError
 
+from models.aws_error_codes import CREDENTIAL_CODES, DENIED_CODES, EXPIRED_CODES
 from models.settings import AwsSettings, MailSettings
 from reports.notify.batch import Batch
 from reports.notify.message import ATTACHMENT_LIMIT, Compose, clean, mailbox
@@ -32,18 +33,6 @@ _NOT_SENT: Final = (
 )
 """The errors of calls that SES has not received."""
 _READ_ATTEMPTS: Final = 3
-_DENIED: Final = frozenset({"AccessDeniedException", "AccessDenied", "NotAuthorized", "UnauthorizedOperation"})
-_CREDENTIALS: Final = frozenset(
-    {
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "IncompleteSignature",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-    }
-)
 _FIXES: Final = {
     "AccessDeniedException": "allow ses:SendEmail and ses:SendRawEmail on the identity of mail.sender",
     "MailFromDomainNotVerifiedException": "verify the MAIL FROM domain of mail.sender, or remove it from the identity",
@@ -140,12 +129,12 @@ class Reader:
             code = clean(str(error.response["Error"].get("Code", "")))
             text = clean(str(error.response["Error"].get("Message", "")))[:300]
             reason = f"{code}: {text}" if text else code
-            if code in _CREDENTIALS:
+            if code in CREDENTIAL_CODES | EXPIRED_CODES:
                 raise DeliveryError(
                     f"{self.service} rejects the credentials ({reason}): renew them, and check the clock of this host"
                 ) from error
             missing = code == "NotFoundException"
-            raise ReadError(action, reason, denied=code in _DENIED, not_found=missing) from error
+            raise ReadError(action, reason, denied=code in DENIED_CODES, not_found=missing) from error
         except exceptions.NoCredentialsError as error:
             raise DeliveryError(_without_credentials(self.service)) from error
         except _NOT_SENT as error:

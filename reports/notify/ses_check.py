@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
 from models.diagnosis import Check, from_error, named, ok, problem, unknown
@@ -41,21 +42,13 @@ class _Identity:
     """Whether SES rejects its mails, because its MAIL FROM domain has no valid MX record."""
 
 
-@dataclass
 class _Ses:
-    """The read-only calls."""
+    """The read-only calls; each identity is looked up once."""
 
-    reader: Reader
-    _identities: dict[str, _Identity | ReadError | None] = field(default_factory=dict)
-
-    @property
-    def service(self) -> str:
-        """The service, as the subject of a sentence."""
-        return self.reader.service
-
-    def account(self) -> dict[str, Any]:
-        """What SES allows this account. Raises ReadError."""
-        return self.reader.read("ses:GetAccount")
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.service = reader.service
+        self._identity = cache(self._look_up)
 
     def identities(self, address: str) -> tuple[list[_Identity], ReadError | None]:
         """The identities that allow an address (itself, its domain, parent domains), and the first call that failed.
@@ -73,11 +66,6 @@ class _Ses:
                 if identity.verified:
                     break
         return found, error
-
-    def _identity(self, name: str) -> _Identity | ReadError | None:
-        if name not in self._identities:
-            self._identities[name] = self._look_up(name)
-        return self._identities[name]
 
     def _look_up(self, name: str) -> _Identity | ReadError | None:
         try:
@@ -97,7 +85,7 @@ class _Ses:
 def _checks(ses: _Ses, mail: MailSettings) -> Iterator[Check]:
     recipients = _recipients(mail)
     try:
-        account = ses.account()
+        account = ses.reader.read("ses:GetAccount")
     except ReadError as error:
         yield _not_checked(f"whether {ses.service} sends mails, and to whom", error)
         account = {}

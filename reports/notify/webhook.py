@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from models.settings.delivery import WebhookSettings
 from reports import http_post
-from reports.notify.message import AttentionItem, Summary, clean
+from reports.notify.message import AttentionItem, Summary, clean, digest
 from reports.notify.result import Outcome
 
 RETRY_DELAYS: Final = (1.0, 5.0, 25.0)
@@ -92,8 +92,8 @@ def _entry(item: AttentionItem, content: Summary) -> dict[str, Any]:
 
 
 def _event_id(content: Summary, recipient: str, attempt: str) -> str:
-    key = (content.report, str(content.run_id), content.finished_at.astimezone(UTC).isoformat(), recipient, attempt)
-    return f"kmsledger-{hashlib.blake2b(chr(10).join(key).encode(), digest_size=16).hexdigest()}"
+    finished = content.finished_at.astimezone(UTC).isoformat()
+    return f"kmsledger-{digest(content.report, str(content.run_id), finished, recipient, attempt)}"
 
 
 def _attempt(settings: WebhookSettings, body: bytes, event: str, recipient: str) -> Outcome:

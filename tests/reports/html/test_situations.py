@@ -53,7 +53,7 @@ BLOCKED = [*evidence("vendor-key-usable", failed=2), *evidence("vendor-profile")
 
 
 def words(**changes: Any) -> Situations:
-    return situations(LimitedRows(1, 10, iter([ROW | changes])))
+    return situations(LimitedRows(1, 10, [ROW | changes]))
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from models.errors import UserError
 from models.settings import Settings, SettingsError, load
 from models.store.crawl_lock import LockedError
 from reports.mart.connection import connect as connect_mart
-from reports.metrics.errors import MetricsError
 from reports.metrics.nightly_metrics import check, measured
+from reports.metrics.samples import MetricsError
 from reports.pipeline import refresh
 from tests.reports.ledger_builder import LedgerBuilder, settings_of
 from tests.reports.metrics.conftest import IRELAND, LOCKED, SHOP, settings_in

@@ -22,9 +22,9 @@ from models.call_counters import OperationCounter
 from models.errors import UserError
 from models.settings import Settings
 from models.store.crawl_lock import LockedError
-from reports.metrics.errors import MetricsError
 from reports.metrics.nightly_metrics import check, measured
 from reports.metrics.otlp import check_collector
+from reports.metrics.samples import MetricsError
 from tests.reports.ledger_builder import settings_of
 from tests.reports.notify.http_receiver import Receiver, run_receiver
 

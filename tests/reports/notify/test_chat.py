@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from models.settings.delivery import ChatSettings
-from reports.notify.chat import ChatError, _masked, check, send, text, title
+from reports.notify.chat import ChatError, _masked, check, post, text, title
 from reports.notify.message import AttentionItem
 from reports.notify.result import Outcome
 from tests.reports.notify.conftest import free_port, run_post
@@ -34,7 +34,7 @@ def port_of(receiver: Receiver) -> str:
 
 def deliver_to(port: int | str) -> Outcome:
     """Send the sample text; the outcome shows no secret."""
-    outcome = send(chat_of(port), SUMMARY, "chat:security")
+    outcome = post(chat_of(port), title(SUMMARY), text(SUMMARY), "chat:security")
     assert SECRET not in repr(outcome)
     return outcome
 

@@ -7,9 +7,10 @@ import secrets
 import pytest
 
 from reports.notify.message import Attachment, compose
-from reports.notify.sender import Outcome, send
+from reports.notify.result import Outcome
+from reports.notify.sender import send
 from tests.reports.notify.conftest import Authority, Post, SettingsFactory, free_port, run_post, run_script
-from tests.reports.notify.smtp_helpers import EHLO, LOGIN, StartPost, composer, deliver, failure
+from tests.reports.notify.smtp_helpers import EHLO, LOGIN, StartPost, composer, deliver, failure, failure_with_outcomes
 from tests.reports.notify.test_message import SUMMARY, flat
 
 # --- delivery --------------------------------------------------------------------------------------------------------
@@ -142,28 +143,32 @@ def test_all_recipients_rejected(mail_settings: SettingsFactory) -> None:
     """If every recipient is rejected, the error names them and the setting."""
     post = Post(at_rcpt={"a@example.org": "550 no such user", "b@example.org": "550 no such user"})
     with run_post(post):
-        error = failure(mail_settings(port=post.port, security="none"), "a@example.org", "b@example.org")
+        error, outcomes = failure_with_outcomes(
+            mail_settings(port=post.port, security="none"), "a@example.org", "b@example.org"
+        )
     assert "rejects all 2 recipients (a@example.org: 550 no such user): check mail.recipients" in error.message
-    assert [outcome.status for outcome in error.outcomes] == ["rejected", "rejected"]
+    assert [outcome.status for outcome in outcomes] == ["rejected", "rejected"]
 
 
 def test_all_recipients_put_off(mail_settings: SettingsFactory) -> None:
     """Greylisting reads as "later", not as wrong addresses."""
     post = Post(at_rcpt={"ciso@example.org": "450 4.7.1 greylisted"})
     with run_post(post):
-        error = failure(mail_settings(port=post.port, security="none"))
+        error, outcomes = failure_with_outcomes(mail_settings(port=post.port, security="none"))
     assert "accepts no mail at the moment" in error.message
     assert "run the delivery again in a few minutes" in error.message
-    assert error.outcomes[0].status == "failed"
+    assert outcomes[0].status == "failed"
 
 
 def test_sender_refused(mail_settings: SettingsFactory) -> None:
     """A rejected sender is reported once and not retried for each recipient."""
     post = Post(at_mail={"ledger@example.org": "553 5.7.1 not your address"})
     with run_post(post):
-        error = failure(mail_settings(port=post.port, security="none"), "a@example.org", "b@example.org")
+        error, outcomes = failure_with_outcomes(
+            mail_settings(port=post.port, security="none"), "a@example.org", "b@example.org"
+        )
     assert "rejects the sender ledger@example.org (553 5.7.1 not your address): set mail.sender" in error.message
-    assert [outcome.status for outcome in error.outcomes] == ["failed", "failed"]
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
     assert post.transactions == 1
 
 
@@ -180,10 +185,10 @@ def test_message_too_big(mail_settings: SettingsFactory, limit: int | None) -> N
     """A mail without attachments that is too large is an error that names the limit, whether announced or only enforced."""
     post = Post(at_data={} if limit else {"ciso@example.org": "552 5.3.4 message size exceeds limit"})
     with run_post(post, data_size_limit=limit):
-        error = failure(mail_settings(port=post.port, security="none"))
+        error, outcomes = failure_with_outcomes(mail_settings(port=post.port, security="none"))
     assert "is too large for" in error.message
     assert "even without attachments" in error.message
-    assert error.outcomes[0].status == "failed"
+    assert outcomes[0].status == "failed"
     assert post.transactions == (0 if limit else 1)
 
 
@@ -236,9 +241,9 @@ def test_lost_after_the_mail_was_handed_over(mail_settings: SettingsFactory, way
     post = Post(at_data={"b@example.org": way})
     with run_post(post):
         settings = mail_settings(port=post.port, security="none", timeout=1)
-        error = failure(settings, "a@example.org", "b@example.org", "c@example.org")
-    assert [outcome.status for outcome in error.outcomes] == ["sent", "unknown", "failed"]
-    assert "it may have arrived" in error.outcomes[1].detail
+        error, outcomes = failure_with_outcomes(settings, "a@example.org", "b@example.org", "c@example.org")
+    assert [outcome.status for outcome in outcomes] == ["sent", "unknown", "failed"]
+    assert "it may have arrived" in outcomes[1].detail
     assert "was lost after 1 of 3 mails were sent, the mail to b@example.org is unknown" in error.message
     assert [recipient for recipient, _ in post.delivered] == ["a@example.org", "b@example.org"]
 
@@ -249,8 +254,8 @@ def test_lost_before_the_mail_was_handed_over(mail_settings: SettingsFactory, re
     post = Post(at_rcpt={"b@example.org": reply})
     with run_post(post):
         settings = mail_settings(port=post.port, security="none")
-        error = failure(settings, "a@example.org", "b@example.org", "c@example.org")
-    assert [outcome.status for outcome in error.outcomes] == ["sent", "failed", "failed"]
+        error, outcomes = failure_with_outcomes(settings, "a@example.org", "b@example.org", "c@example.org")
+    assert [outcome.status for outcome in outcomes] == ["sent", "failed", "failed"]
     assert "was lost after 1 of 3 mails were sent (" in error.message
     assert "run the delivery again to send the missing mails" in error.message
 
@@ -259,6 +264,6 @@ def test_only_mail_unknown_is_not_called_rejected(mail_settings: SettingsFactory
     """Guards a single recipient whose answer is missing."""
     post = Post(at_data={"ciso@example.org": "abort"})
     with run_post(post):
-        error = failure(mail_settings(port=post.port, security="none"))
-    assert error.outcomes[0].status == "unknown"
+        error, outcomes = failure_with_outcomes(mail_settings(port=post.port, security="none"))
+    assert outcomes[0].status == "unknown"
     assert "lost after 0 of 1 mails" in error.message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email
 import email.policy
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +33,13 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_SESSION_TOKEN", raising=False)
 
 
-def send_to(url: str, *recipients: str, pauses: list[float] | None = None, **mail: Any) -> list[Outcome]:
+def send_to(
+    url: str,
+    *recipients: str,
+    pauses: list[float] | None = None,
+    on_outcome: Callable[[Outcome], None] = lambda _: None,
+    **mail: Any,
+) -> list[Outcome]:
     """Send the sample mail through the endpoint."""
     settings = MailSettings.model_validate(
         {
@@ -45,7 +52,9 @@ def send_to(url: str, *recipients: str, pauses: list[float] | None = None, **mai
     )
     aws = AwsSettings.model_validate({"region": "eu-west-1", "endpoint_url": url.partition("?")[0]})
     pauses = [] if pauses is None else pauses
-    return send(recipients or ("ciso@example.org",), composer(settings), (settings, aws), sleep=pauses.append)
+    return send(
+        recipients or ("ciso@example.org",), composer(settings), (settings, aws), on_outcome, sleep=pauses.append
+    )
 
 
 def test_the_raw_message_is_sent_with_a_signature() -> None:
@@ -83,9 +92,10 @@ def test_the_raw_message_is_sent_with_a_signature() -> None:
 def test_an_error_is_explained(answer: int, code: str, status: str, message: str) -> None:
     """Errors about a mail concern that mail, errors about sender, account or permissions all of them; each has its fix."""
     script = Receiver([answer], {"x-amzn-errortype": code}, body=b'{"message": "no"}')
+    outcomes: list[Outcome] = []
     with run_receiver(script) as receiver, pytest.raises(DeliveryError) as caught:
-        send_to(receiver.url)
-    assert [outcome.status for outcome in caught.value.outcomes] == [status]
+        send_to(receiver.url, on_outcome=outcomes.append)
+    assert [outcome.status for outcome in outcomes] == [status]
     assert message in caught.value.message
     assert caught.value.exit_code == 4
     assert len(receiver.requests) == (1 + len(RETRY_DELAYS) if answer == 429 else 1)
@@ -115,9 +125,10 @@ def test_a_call_without_an_answer_is_not_repeated(answer: int) -> None:
 
 def test_an_unreachable_endpoint() -> None:
     """Nothing was sent, and the message names the settings."""
-    with pytest.raises(DeliveryError, match=r"cannot be reached .*: check mail\.ses\.region, firewalls") as caught:
-        send_to(f"http://127.0.0.1:{free_port()}", "a@example.org", "b@example.org")
-    assert [outcome.status for outcome in caught.value.outcomes] == ["failed", "failed"]
+    outcomes: list[Outcome] = []
+    with pytest.raises(DeliveryError, match=r"cannot be reached .*: check mail\.ses\.region, firewalls"):
+        send_to(f"http://127.0.0.1:{free_port()}", "a@example.org", "b@example.org", on_outcome=outcomes.append)
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
 
 
 def test_missing_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -15,10 +15,9 @@ import pytest
 
 from models.settings import Settings
 from models.tables import Key
+from reports.html.labels import rule_state, rules_by_state
 from reports.html.registry import find, write
-from reports.html.subjects.accounts import account
-from reports.html.subjects.owners import owner
-from reports.html.subjects.subject import slug
+from reports.html.subjects import account, owner, slug
 from reports.html.tables import sql_command
 from reports.mart.errors import QueryError
 from reports.pipeline import failing, refresh
@@ -283,3 +282,10 @@ def test_failures_of_the_subject_decide_the_exit_code(settings: Settings) -> Non
     """`--fail-on` counts the failures of the subject only."""
     shop, payments = (failing(settings, "low", report=find("account", name), subject=name) for name in (SHOP, PAYMENTS))
     assert 0 < payments < shop < failing(settings, "low")
+
+
+def test_a_rule_with_waived_findings_only_does_not_pass_where_passes_are_not_counted() -> None:
+    """The sentence above the table of rules says the same about a rule as its row."""
+    rule: dict[str, Any] = {**dict.fromkeys(("fail", "unknown", "not_applicable"), 0), "waived": 1, "pass": None}
+    assert rule_state(rule) == "has no open finding"
+    assert rules_by_state([rule, rule]) == "2 have no open finding"

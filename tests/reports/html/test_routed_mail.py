@@ -13,7 +13,7 @@ from reports.html.summary import summary
 from reports.mart.mart_reader import open_mart
 from reports.notify.message import Summary, compose
 from reports.notify.webhook import payload
-from tests.reports.html.subjects.test_subject import SUBJECTS, arns_of, column, facts_naming, names_of_others
+from tests.reports.html.test_subjects import SUBJECTS, arns_of, column, facts_naming, names_of_others
 from tests.reports.sample_ledger import LOCKED, PAYMENTS
 
 
