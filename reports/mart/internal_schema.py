@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -81,9 +81,19 @@ MACROS = (
 """In order of creation: later macros use earlier ones. Those without a schema are for rules: they return a verdict."""
 
 
-def create_schema(duck: duckdb.DuckDBPyConnection) -> None:
-    """Create schema ``internal`` with the macros in the catalog in use."""
-    duck.execute("; ".join(("CREATE SCHEMA internal", *MACROS)))
+def create_schema(duck: duckdb.DuckDBPyConnection, macros: Sequence[str] = MACROS) -> None:
+    """Create schema ``internal`` with macros in the catalog in use."""
+    duck.execute("; ".join(("CREATE SCHEMA internal", *macros)))
+
+
+def _macros_in(sql: str) -> list[str]:
+    """The macros that SQL calls, and those that these call. Creating all takes longer than most queries of small marts."""
+    chosen: list[str] = []
+    for macro in reversed(MACROS):
+        if f"{macro.split('(')[0].split()[-1]}(" in sql:
+            chosen.insert(0, macro)
+            sql += macro
+    return chosen
 
 
 @contextmanager
@@ -99,7 +109,7 @@ def filtered_catalog(
     cursor = new_cursor(duck)
     try:
         cursor.execute("USE filtered")
-        create_schema(cursor)
+        create_schema(cursor, _macros_in(sql))
         query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'internal'"
         existing = {name for (name,) in cursor.execute(query).fetchall()}
         versioned = versioned_tables()
