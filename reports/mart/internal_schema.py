@@ -74,8 +74,19 @@ MACROS = (
       number || ' ' || CASE number WHEN 1 THEN singular ELSE plural END
     """,
     """
-    CREATE MACRO internal.first_names(name) AS array_to_string(list_sort(list(DISTINCT name))[1:3], ', ')
-      || CASE WHEN count(DISTINCT name) > 3 THEN ' and ' || (count(DISTINCT name) - 3) || ' more' ELSE '' END
+    CREATE MACRO internal.first_of(names, shown) AS array_to_string(names[1:shown], ', ')
+      || CASE WHEN len(names) > shown THEN ' and ' || (len(names) - shown) || ' more' ELSE '' END
+    """,
+    "CREATE MACRO internal.first_names(name) AS internal.first_of(list_sort(list(DISTINCT name)), 3)",
+    # For reports.
+    """
+    CREATE MACRO internal.days_from_now(days) AS CASE days WHEN -1 THEN 'yesterday' WHEN 0 THEN 'today' WHEN 1 THEN 'tomorrow'
+      ELSE CASE WHEN days < 0 THEN -days || ' days ago' ELSE 'in ' || days || ' days' END END
+    """,
+    """
+    CREATE MACRO internal.status_change(status, first_failed, since, reopened) AS CASE WHEN status = 'unknown' THEN 'unknown'
+      WHEN status = 'fail' AND first_failed < since THEN 'returned' WHEN status = 'fail' AND reopened > 0 THEN 'reopened'
+      WHEN status = 'fail' THEN 'new' END
     """,
 )
 """In order of creation: later macros use earlier ones. Those without a schema are for rules: they return a verdict."""
