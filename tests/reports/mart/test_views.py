@@ -32,6 +32,7 @@ CONTRACT = {
     "key_policies": "key_arn account_id region policy received statements readable since",
     "key_policy_statements": "key_arn account_id region statement_index sid effect principal_kind principals actions not_actions "
     "resources has_resource conditions since",
+    "internal.account_names": "account_id name in_organization is_party",
     "key_principals": "key_arn account_id region source source_id effect principal principal_type principal_account party "
     "party_name actions condition_keys since",
     "internal.principal_uses": "policy_hash account_id source statement_index effect principal principal_type "
