@@ -92,6 +92,7 @@ CONTRACT = {
     "internal.key_unknowns": "key_arn account_id region denied_actions last_known unread_resources",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
     "attached_policies inline_policies groups tags trusted_principals trust_policy since",
+    "internal.applied_policies": "principal_arn account_id source group_arn policy_arn policy_name default_version policy_hash",
     "iam_policies": "principal_arn account_id source group_arn policy_arn policy_name default_version policy received "
     "readable",
     "resource_policies": "resource_arn resource_type account_id region name freshness reason has_policy policy received "
