@@ -59,6 +59,10 @@ MACROS = (
         lambda action: action || ': ' || failure_causes[action]), '; ') || ')' ELSE '' END
     """,
     """
+    CREATE MACRO internal.undescribed(failure_causes) AS
+      unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    """,
+    """
     CREATE MACRO internal.selects(tag, pattern, accounts, key_tags, key_description, key_account) AS
       (tag = '' OR CASE
         WHEN key_tags IS NULL THEN NULL

@@ -36,8 +36,7 @@ WITH candidate AS (
 SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN dependent_resources > 0
       THEN fail('Its key material is outside AWS, and '
         || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.'))

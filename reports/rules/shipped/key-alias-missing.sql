@@ -22,8 +22,7 @@ WITH unlisted_scope AS (
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_note AS note,
   CASE
     WHEN k.state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN k.manager IS NULL OR k.state IS NULL THEN unknown('The key could not be described'
-      || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN k.manager IS NULL OR k.state IS NULL THEN internal.undescribed(k.failure_causes)
     WHEN u.account_id IS NOT NULL THEN unknown('The aliases of its account and region could not be listed.')
     WHEN len(k.aliases) = 0 THEN fail('The key has no alias.')
     WHEN len(k.aliases) > 0 THEN pass('The key has the alias ' || k.alias || '.')

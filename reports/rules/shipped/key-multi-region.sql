@@ -41,8 +41,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN multi_region AND vendors IS NOT NULL
       THEN not_applicable('The vendor profile ' || vendors || ' requires a multi-Region key.')
-    WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR multi_region IS NULL THEN internal.undescribed(failure_causes)
     WHEN unknown_reason IS NOT NULL
       THEN unknown('Could not determine whether a vendor requires this multi-Region key: ' || unknown_reason || '.')
     WHEN NOT multi_region THEN pass('The key is a single-Region key.')

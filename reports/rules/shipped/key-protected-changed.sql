@@ -52,8 +52,7 @@ WITH recently_tagged AS (
 )
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   CASE
-    WHEN k.manager IS NULL THEN unknown('The key could not be described'
-      || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN k.manager IS NULL THEN internal.undescribed(k.failure_causes)
     WHEN k.tags IS NULL
       THEN unknown('Its tags could not be read'
         || internal.because(k.failure_causes, ['kms:ListResourceTags']) || ', so it may be a protected key.')

@@ -34,8 +34,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
     WHEN created_at > oldest
       THEN not_applicable('The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
-    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL
-      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN internal.undescribed(failure_causes)
     WHEN dependent_resources > 0 THEN pass(internal.counted(dependent_resources, 'resource uses it.', 'resources use it.'))
     WHEN grants > 0 THEN pass('It has ' || internal.counted(grants, 'grant.', 'grants.'))
     WHEN last_used_at >= oldest THEN pass('It was used in the last ' || $days || ' days.')

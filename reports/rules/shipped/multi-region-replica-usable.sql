@@ -55,8 +55,7 @@ WITH fully_listed_scope AS (
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_note AS note,
   CASE
     WHEN k.multi_region AND c.replicas IS NULL THEN not_applicable('The primary has no replicas.')
-    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN unknown('The key could not be described'
-      || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN internal.undescribed(k.failure_causes)
     WHEN c.unusable > 0 THEN fail(c.message)
     WHEN c.message IS NOT NULL THEN unknown(c.message)
     WHEN c.unusable = 0 THEN pass(internal.counted(c.replicas, 'replica is usable.', 'replicas are usable.'))
