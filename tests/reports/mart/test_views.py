@@ -90,7 +90,7 @@ CONTRACT = {
     "iam_accounts": "account_id account_name freshness reason users roles groups",
     "internal.key_listings": "account_id region keys_unlisted aliases_unlisted keys_listed",
     "internal.pending_deletions": "key_arn in_use unknown_reason message",
-    "internal.key_unknowns": "key_arn account_id region denied_actions last_known unread_resources",
+    "internal.key_unknowns": "key_arn account_id region denied_actions last_known unread_resources unread_uses",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
     "attached_policies inline_policies groups tags trusted_principals trust_policy since",
     "internal.applied_policies": "principal_arn account_id source group_arn policy_arn policy_name default_version policy_hash",
