@@ -89,7 +89,7 @@ CONTRACT = {
     "internal.alias_targets": "alias_arn alias_name account_id region target_key_arn target key_state deletion_date",
     "iam_accounts": "account_id account_name freshness reason users roles groups",
     "internal.key_listings": "account_id region keys_unlisted aliases_unlisted keys_listed",
-    "internal.pending_deletions": "key_arn in_use unknown_reason message",
+    "internal.pending_deletions": "key_arn in_use is_unused unknown_reason message",
     "internal.key_unknowns": "key_arn account_id region denied_actions last_known unread_resources unread_uses",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
     "attached_policies inline_policies groups tags trusted_principals trust_policy since",
