@@ -77,7 +77,9 @@ _DERIVED: Final = {
         for names in ("account", "known_party")
     },
 }
-_COMPUTED: Final = frozenset({"internal.principal_uses", "internal.situation_details", "situations"})
+_COMPUTED: Final = frozenset(
+    {"internal.account_names", "internal.principal_uses", "internal.situation_details", "situations"}
+)
 """The views of the mart that are computed from the views and facts of the restricted catalog."""
 _STORED: Final = frozenset(
     {"internal.any_owner", "internal.subject_key", "owners", "coverage", "findings", "situation_findings"}

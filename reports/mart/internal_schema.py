@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 import duckdb
@@ -59,6 +59,10 @@ MACROS = (
         lambda action: action || ': ' || failure_causes[action]), '; ') || ')' ELSE '' END
     """,
     """
+    CREATE MACRO internal.undescribed(failure_causes) AS
+      unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    """,
+    """
     CREATE MACRO internal.selects(tag, pattern, accounts, key_tags, key_description, key_account) AS
       (tag = '' OR CASE
         WHEN key_tags IS NULL THEN NULL
@@ -74,16 +78,37 @@ MACROS = (
       number || ' ' || CASE number WHEN 1 THEN singular ELSE plural END
     """,
     """
-    CREATE MACRO internal.first_names(name) AS array_to_string(list_sort(list(DISTINCT name))[1:3], ', ')
-      || CASE WHEN count(DISTINCT name) > 3 THEN ' and ' || (count(DISTINCT name) - 3) || ' more' ELSE '' END
+    CREATE MACRO internal.first_of(names, shown) AS array_to_string(names[1:shown], ', ')
+      || CASE WHEN len(names) > shown THEN ' and ' || (len(names) - shown) || ' more' ELSE '' END
+    """,
+    "CREATE MACRO internal.first_names(name) AS internal.first_of(list_sort(list(DISTINCT name)), 3)",
+    # For reports.
+    """
+    CREATE MACRO internal.days_from_now(days) AS CASE days WHEN -1 THEN 'yesterday' WHEN 0 THEN 'today' WHEN 1 THEN 'tomorrow'
+      ELSE CASE WHEN days < 0 THEN -days || ' days ago' ELSE 'in ' || days || ' days' END END
+    """,
+    """
+    CREATE MACRO internal.status_change(status, first_failed, since, reopened) AS CASE WHEN status = 'unknown' THEN 'unknown'
+      WHEN status = 'fail' AND first_failed < since THEN 'returned' WHEN status = 'fail' AND reopened > 0 THEN 'reopened'
+      WHEN status = 'fail' THEN 'new' END
     """,
 )
 """In order of creation: later macros use earlier ones. Those without a schema are for rules: they return a verdict."""
 
 
-def create_schema(duck: duckdb.DuckDBPyConnection) -> None:
-    """Create schema ``internal`` with the macros in the catalog in use."""
-    duck.execute("; ".join(("CREATE SCHEMA internal", *MACROS)))
+def create_schema(duck: duckdb.DuckDBPyConnection, macros: Sequence[str] = MACROS) -> None:
+    """Create schema ``internal`` with macros in the catalog in use."""
+    duck.execute("; ".join(("CREATE SCHEMA internal", *macros)))
+
+
+def _macros_in(sql: str) -> list[str]:
+    """The macros that SQL calls, and those that these call. Creating all takes longer than most queries of small marts."""
+    chosen: list[str] = []
+    for macro in reversed(MACROS):
+        if f"{macro.split('(')[0].split()[-1]}(" in sql:
+            chosen.insert(0, macro)
+            sql += macro
+    return chosen
 
 
 @contextmanager
@@ -99,7 +124,7 @@ def filtered_catalog(
     cursor = new_cursor(duck)
     try:
         cursor.execute("USE filtered")
-        create_schema(cursor)
+        create_schema(cursor, _macros_in(sql))
         query = f"SELECT table_name FROM duckdb_tables() WHERE database_name = '{CATALOG}' AND schema_name = 'internal'"
         existing = {name for (name,) in cursor.execute(query).fetchall()}
         versioned = versioned_tables()

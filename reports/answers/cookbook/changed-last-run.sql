@@ -7,4 +7,4 @@
 SELECT severity, event_type, account_name, region, message, key_arn
 FROM changes
 WHERE run_id = (SELECT max(run_id) FROM runs)
-ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity), account_name, message
+ORDER BY internal.severity_rank(severity), account_name, message

@@ -13,7 +13,7 @@ WITH oldest AS (
   -- As of an earlier run, some rules may no longer exist.
   LEFT JOIN rules r ON r.rule_id = l.rule_id
   WHERE l.status = 'fail'
-  ORDER BY l.since, list_position(['critical', 'high', 'medium', 'low', 'info'], r.severity), l.rule_id, l.resource_arn
+  ORDER BY l.since, internal.severity_rank(r.severity), l.rule_id, l.resource_arn
   LIMIT CAST($rows AS INTEGER)
 )
 SELECT o.since, h.severity, o.rule_id, a.name AS account_name, h.region,
@@ -24,4 +24,4 @@ LEFT JOIN accounts a ON a.account_id = h.account_id
 LEFT JOIN resources s ON s.resource_arn = o.resource_arn
 LEFT JOIN keys k ON k.key_arn = o.resource_arn
 WHERE h.valid_from <= (SELECT max(run_id) FROM runs) AND coalesce(h.valid_to > (SELECT max(run_id) FROM runs), true)
-ORDER BY o.since, list_position(['critical', 'high', 'medium', 'low', 'info'], h.severity), o.rule_id, o.resource_arn
+ORDER BY o.since, internal.severity_rank(h.severity), o.rule_id, o.resource_arn

@@ -2,9 +2,7 @@
 -- account and region: an application that replaces its keys schedules one with every rotation.
 WITH change AS (
     SELECT *,
-        event_type = 'deletion_scheduled' AND key_arn IN (
-            SELECT key_arn FROM internal.pending_deletions SEMI JOIN (FROM keys WHERE grants = 0) USING (key_arn) WHERE in_use IS NOT TRUE
-        ) AS is_unused
+        event_type = 'deletion_scheduled' AND key_arn IN (SELECT key_arn FROM internal.pending_deletions WHERE is_unused) AS is_unused
     FROM changes
     WHERE run_id = $run_id
 ), listed AS (
@@ -26,5 +24,5 @@ SELECT severity, message, replace(event_type, '_', ' ') AS event_type,
     CASE WHEN key_arn IN (SELECT key_arn FROM keys) THEN key_arn END AS known_arn, before, after,
     count(*) OVER () AS total
 FROM summarized
-ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity), occurred_at, account_id, region, message
+ORDER BY internal.severity_rank(severity), occurred_at, account_id, region, message
 LIMIT $limit

@@ -3,8 +3,7 @@ SELECT result, CASE WHEN subject_type <> 'key' THEN coalesce($checks[check_name]
     coalesce(key_alias, key_arn, nullif(split_part(subject, ':role/', 2), ''), nullif(subject, ''), 'profile ' || profile) AS subject_name,
     CASE WHEN key_arn IN (SELECT key_arn FROM keys) THEN key_arn END AS known_arn, coalesce(key_arn, subject) AS subject, profile,
     coalesce(account_name, account_id) AS account, account_id, region, reason, fix,
-    CASE WHEN days = -1 THEN 'yesterday' WHEN days < 0 THEN -days || ' days ago' WHEN days = 0 THEN 'today' WHEN days = 1 THEN 'tomorrow' ELSE 'in ' || days || ' days'
-    END AS days_left,
+    internal.days_from_now(days) AS days_left,
     strftime(deadline, '%Y-%m-%d') AS deadline, strftime(since, '%Y-%m-%d') AS since,
     CASE WHEN statement IS NOT NULL THEN 'Statement to apply' WHEN evidence IS NOT NULL THEN 'Evidence' END AS summary,
     evidence, statement,
@@ -14,7 +13,7 @@ FROM (
     FROM vendor_checks
     WHERE subject_type <> 'profile'
 )
-ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], coalesce(severity, 'info')), profile, subject_type DESC,
+ORDER BY internal.severity_rank(coalesce(severity, 'info')), profile, subject_type DESC,
     list_position(['broken', 'blocked_by_policy', 'over_shared', 'wrong', 'unknown'], result), result, account_id, region,
     key_alias, key_arn, check_name
 LIMIT $limit

@@ -35,10 +35,9 @@ SELECT d.key_arn, CASE WHEN d.key_arn IN (SELECT key_arn FROM keys) THEN d.key_a
     a.account_id AS known_account,
     split_part(d.key_arn, ':', 4) AS region,
     CASE WHEN k.key_id IS NULL THEN d.key_class ELSE coalesce(k.state, 'unknown') END AS state,
-    CASE WHEN k.days_to_deletion = -1 THEN 'yesterday' WHEN k.days_to_deletion < 0 THEN -k.days_to_deletion || ' days ago' WHEN k.days_to_deletion = 0 THEN 'today'
-        WHEN k.days_to_deletion = 1 THEN 'tomorrow' ELSE 'in ' || k.days_to_deletion || ' days' END AS deletion,
+    internal.days_from_now(k.days_to_deletion) AS deletion,
     counted.services, d.resources,
-    d.known || CASE WHEN d.known = 1 THEN ' reference' ELSE ' references' END AS summary,
+    internal.counted(d.known, 'reference', 'references') AS summary,
     named.uses,
     nullif(greatest(d.known - $nested, 0), 0) AS uses_more,
     d.total

@@ -58,16 +58,15 @@ agreed AS (
     GROUP BY vendor
 )
 SELECT l.party, nullif(array_to_string(l.accounts, ', '), l.party) AS accounts, l.kind, l.key_count,
-    array_to_string(list_transform(l.ranked[1:4], lambda entry: replace(entry.operation, 'kms:', '')), ', ')
-        || CASE WHEN len(l.ranked) > 4 THEN ' and ' || (len(l.ranked) - 4) || ' more' ELSE '' END AS operations,
+    internal.first_of(list_transform(l.ranked, lambda entry: replace(entry.operation, 'kms:', '')), 4) AS operations,
     'by ' || array_to_string(list_transform(l.paths, lambda path: CASE path WHEN 'policy' THEN 'key policy' ELSE path END), ' and ') AS paths,
     coalesce(d.data, 'no known resource') AS data,
     CASE WHEN l.since_run = $run_id AND $run_id > (SELECT min(run_id) FROM runs) THEN 'this run' ELSE strftime(l.since, '%Y-%m-%d') END AS since,
     CASE WHEN l.kind <> 'known_party' THEN 'not_agreed' WHEN a.party IS NULL THEN 'no_profile' WHEN a.deviations > 0 THEN 'deviates'
         WHEN a.unknown > 0 THEN 'unknown' ELSE 'agreed' END AS agreement,
-    CASE WHEN l.kind = 'known_party' AND a.deviations > 0 THEN a.deviations || CASE WHEN a.deviations = 1 THEN ' deviation' ELSE ' deviations' END END AS deviations,
-    CASE WHEN a.unmet > 0 THEN 'cannot use ' || a.unmet || CASE WHEN a.unmet = 1 THEN ' key' ELSE ' keys' END || ' it needs' END AS unmet,
-    l.key_count || CASE WHEN l.key_count = 1 THEN ' key' ELSE ' keys' END AS summary,
+    CASE WHEN l.kind = 'known_party' AND a.deviations > 0 THEN internal.counted(a.deviations, 'deviation', 'deviations') END AS deviations,
+    CASE WHEN a.unmet > 0 THEN 'cannot use ' || internal.counted(a.unmet, 'key', 'keys') || ' it needs' END AS unmet,
+    internal.counted(l.key_count, 'key', 'keys') AS summary,
     k.key_list, nullif(l.key_count - len(k.key_list), 0) AS keys_more,
     l.total
 FROM listed AS l

@@ -2,14 +2,8 @@
 -- changed in this run first, then the oldest.
 WITH open AS (
     SELECT *,
-        CASE WHEN $compare AND since = CAST($at AS TIMESTAMP) THEN
-            CASE
-                WHEN status = 'unknown' THEN 'unknown'
-                WHEN status = 'fail' AND first_failed < since THEN 'returned'
-                WHEN status = 'fail' AND reopened > 0 THEN 'reopened'
-                WHEN status = 'fail' THEN 'new'
-            END
-        END AS status_change,
+        CASE WHEN $compare AND since = CAST($at AS TIMESTAMP)
+            THEN internal.status_change(status, first_failed, since, reopened) END AS status_change,
         CASE WHEN status = 'unknown' THEN date_diff('day', since, CAST($at AS TIMESTAMP)) ELSE age_days END AS open_days
     FROM findings
     WHERE status IN ('fail', 'unknown', 'waived')
@@ -28,7 +22,7 @@ SELECT f.severity, f.status, f.status_change AS change, f.resource_name, f.resou
     coalesce(f.reason, 'no reason recorded') AS reason,
     'waived until ' || strftime(f.waived_until, '%Y-%m-%d') AS waived, f.owner, f.open_days,
     'since ' || strftime(coalesce(f.first_failed, f.since), '%Y-%m-%d') AS since,
-    CASE WHEN f.reopened > 0 THEN 'reopened ' || f.reopened || CASE WHEN f.reopened = 1 THEN ' time' ELSE ' times' END END AS reopened,
+    CASE WHEN f.reopened > 0 THEN 'reopened ' || internal.counted(f.reopened, 'time', 'times') END AS reopened,
     CASE WHEN starts_with(f.resource_arn, 'arn:') THEN split_part(f.resource_arn, ':', 3) END AS service,
     CASE
         WHEN f.resource_arn IN (SELECT key_arn FROM keys) THEN 'key-' || f.resource_arn
@@ -37,7 +31,7 @@ SELECT f.severity, f.status, f.status_change AS change, f.resource_name, f.resou
     END AS place,
     $total AS total
 FROM listed
-ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], f.severity),
+ORDER BY internal.severity_rank(f.severity),
     list_position(['fail', 'unknown', 'waived'], f.status), f.status_change IS NULL, f.rule_id,
     (f.since = CAST($at AS TIMESTAMP)) IS NOT TRUE, f.first_failed, f.since, f.account_name,
     f.account_id, f.region, f.resource_name, f.resource_arn

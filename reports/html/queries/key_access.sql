@@ -1,7 +1,6 @@
 -- Who can use a key, and through what: access from outside and unknown access first.
 SELECT principal, coalesce(party || coalesce(' (' || principal_account || ')', ''), principal_account) AS party, access,
-    CASE WHEN operations IS NULL OR len(operations) = 0 THEN 'unknown' ELSE array_to_string(operations[1:3], ', ').replace('kms:', '')
-        || CASE WHEN len(operations) > 3 THEN ' and ' || (len(operations) - 3) || ' more' ELSE '' END END AS operations,
+    CASE WHEN operations IS NULL OR len(operations) = 0 THEN 'unknown' ELSE internal.first_of(operations, 3).replace('kms:', '') END AS operations,
     CASE path WHEN 'grant' THEN 'grant ' WHEN 'iam' THEN 'IAM policy ' ELSE 'statement ' END || source_id AS through,
     CASE WHEN needs_iam THEN 'and IAM policies of its account' END AS needs_iam,
     'if: ' || nullif(conditions, '') AS conditions,

@@ -4,7 +4,7 @@ SELECT coalesce(f.severity, r.severity, 'info') AS severity, coalesce(f.status, 
     coalesce(f.resource_name, l.resource_arn) AS resource_name, l.resource_arn,
     coalesce(f.title, r.title, l.rule_id) AS title, l.rule_id, f.reason, 'waived until ' || strftime(f.waived_until, '%Y-%m-%d') AS waived,
     coalesce(strftime(l.first_failed, '%Y-%m-%d'), CASE WHEN f.status = 'unknown' THEN 'unknown since ' || strftime(l.since, '%Y-%m-%d') ELSE 'never' END) AS first_failed,
-    CASE WHEN l.reopened > 0 THEN 'reopened ' || l.reopened || CASE WHEN l.reopened = 1 THEN ' time' ELSE ' times' END END AS reopened,
+    CASE WHEN l.reopened > 0 THEN 'reopened ' || internal.counted(l.reopened, 'time', 'times') END AS reopened,
     coalesce(strftime(l.resolved_at, '%Y-%m-%d'), CASE WHEN f.status IN ('fail', 'waived') THEN 'open' ELSE '' END) AS resolved,
     count(*) OVER () AS total
 FROM finding_lifecycle AS l

@@ -75,8 +75,7 @@ SELECT
     k.manager, coalesce(k.key_spec, 'spec unknown') AS key_spec,
     CASE WHEN k.multi_region THEN 'multi-Region ' || lower(coalesce(k.multi_region_type, '')) END AS multi_region,
     coalesce(k.state, 'unknown') AS state,
-    CASE WHEN k.days_to_deletion = -1 THEN 'yesterday' WHEN k.days_to_deletion < 0 THEN -k.days_to_deletion || ' days ago' WHEN k.days_to_deletion = 0 THEN 'today'
-        WHEN k.days_to_deletion = 1 THEN 'tomorrow' ELSE 'in ' || k.days_to_deletion || ' days' END AS deletion,
+    internal.days_from_now(k.days_to_deletion) AS deletion,
     k.rotation_status AS rotation,
     CASE WHEN k.rotation_status = 'enabled' THEN 'every ' || k.rotation_period_days || ' days' END AS rotation_period,
     o.owner,

@@ -70,10 +70,7 @@ FROM
             count(*) AS changes,
             count(*) FILTER (
                 WHERE severity IN ('critical', 'high') AND NOT (
-                    event_type = 'deletion_scheduled' AND key_arn IN (
-                        SELECT key_arn FROM internal.pending_deletions SEMI JOIN (FROM keys WHERE grants = 0) USING (key_arn)
-                        WHERE in_use IS NOT TRUE
-                    )
+                    event_type = 'deletion_scheduled' AND key_arn IN (SELECT key_arn FROM internal.pending_deletions WHERE is_unused)
                 )
             ) AS changes_high
         FROM changes WHERE run_id = $run_id

@@ -89,7 +89,7 @@ SELECT n.principal, n.principal_type || ', named in ' || array_to_string(s.sourc
     coalesce(nullif(array_to_string(s.condition_keys, ', '), ''), 'none') AS condition_keys,
     CASE WHEN s.unconditional AND len(s.condition_keys) > 0 THEN 'none in some statements' END AS unconditional,
     n.key_count,
-    n.key_count || CASE WHEN n.key_count = 1 THEN ' key' ELSE ' keys' END
+    internal.counted(n.key_count, 'key', 'keys')
         || coalesce(', named at least since ' || strftime(n.since, '%Y-%m-%d'), '') AS summary,
     k.key_list, nullif(n.key_count - len(k.key_list), 0) AS keys_more,
     n.total

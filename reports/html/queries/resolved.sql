@@ -33,6 +33,6 @@ SELECT severity, resource_name, resource_arn, coalesce(account_name, account_id,
     END AS place,
     count(*) OVER () AS total
 FROM resolved
-ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity), title, rule_id, account_name, account_id,
+ORDER BY internal.severity_rank(severity), title, rule_id, account_name, account_id,
     region, resource_name, resource_arn
 LIMIT $limit

@@ -24,5 +24,5 @@ FROM rules AS r
 LEFT JOIN counted AS c ON c.rule_id = r.rule_id
 LEFT JOIN failing AS f ON f.rule_id = r.rule_id
 ORDER BY coalesce(fail, 0) = 0, coalesce(fail, 0) = 0 AND coalesce(unknown, 0) = 0,
-    list_position(['critical', 'high', 'medium', 'low', 'info'], coalesce(f.severity, r.severity)),
+    internal.severity_rank(coalesce(f.severity, r.severity)),
     coalesce(fail, 0) DESC, coalesce(unknown, 0) DESC, r.rule_id

@@ -17,4 +17,4 @@ FROM (
     GROUP BY severity
 )
 GROUP BY severity
-ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity)
+ORDER BY internal.severity_rank(severity)

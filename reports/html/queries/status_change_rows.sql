@@ -2,12 +2,7 @@
 -- with its situation, if it belongs to one.
 WITH changed AS (
     SELECT
-        CASE
-            WHEN status = 'unknown' THEN 'unknown'
-            WHEN first_failed < since THEN 'returned'
-            WHEN reopened > 0 THEN 'reopened'
-            ELSE 'new'
-        END AS status_change,
+        internal.status_change(status, first_failed, since, reopened) AS status_change,
         rule_id, title, severity, resource_arn, resource_name, account_id, account_name, region, owner, reason,
         reopened
     FROM findings
@@ -18,7 +13,7 @@ page AS (
     FROM changed
     QUALIFY row_number() OVER (
         PARTITION BY status_change
-        ORDER BY list_position(['critical', 'high', 'medium', 'low', 'info'], severity), title, rule_id, account_name, account_id,
+        ORDER BY internal.severity_rank(severity), title, rule_id, account_name, account_id,
             region, resource_name, resource_arn
     ) <= $limit
 )
@@ -26,5 +21,5 @@ SELECT page.*, s.situation_id
 FROM page
 LEFT JOIN situation_findings AS s ON s.rule_id = page.rule_id AND s.resource_arn = page.resource_arn
 ORDER BY list_position(['new', 'reopened', 'returned', 'unknown', 'resolved'], page.status_change),
-    list_position(['critical', 'high', 'medium', 'low', 'info'], page.severity), page.title, page.rule_id, page.account_name,
+    internal.severity_rank(page.severity), page.title, page.rule_id, page.account_name,
     page.account_id, page.region, page.resource_name, page.resource_arn

@@ -2,13 +2,7 @@
 -- before, since an earlier failure), unknown, resolved.
 SELECT rule_id, status_change, count(*) AS findings
 FROM (
-    SELECT rule_id,
-        CASE
-            WHEN status = 'unknown' THEN 'unknown'
-            WHEN first_failed < since THEN 'returned'
-            WHEN reopened > 0 THEN 'reopened'
-            ELSE 'new'
-        END AS status_change
+    SELECT rule_id, internal.status_change(status, first_failed, since, reopened) AS status_change
     FROM findings
     WHERE status IN ('fail', 'unknown') AND since = CAST($at AS TIMESTAMP)
     UNION ALL

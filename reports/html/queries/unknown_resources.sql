@@ -2,7 +2,7 @@
 SELECT any_value(resource_name) AS resource_name, resource_arn, coalesce(min(account_name), min(account_id), 'no account') AS account,
     min(account_id) AS account_id, min(region) AS region, count(*) AS rules,
     coalesce(
-        min({'rank': list_position(['critical', 'high', 'medium', 'low', 'info'], severity), 'reason': reason}).reason,
+        min({'rank': internal.severity_rank(severity), 'reason': reason}).reason,
         'no reason recorded'
     ) AS reason,
     CASE

@@ -33,7 +33,7 @@ SELECT coalesce(k.alias, c.key_alias, split_part(key_arn, '/', 2)) AS name, key_
     coalesce(a.name, split_part(key_arn, ':', 5)) AS account, split_part(key_arn, ':', 5) AS account_id, split_part(key_arn, ':', 4) AS region,
     CASE WHEN k.key_arn IS NULL THEN 'dangling' ELSE coalesce(k.state, 'unknown') END AS state,
     CASE WHEN k.days_to_deletion IS NOT NULL THEN 'will be deleted on ' || strftime(k.deletion_date, '%Y-%m-%d') END AS deletion,
-    coalesce(array_to_string(v.operations[1:3], ', ').replace('kms:', '') || CASE WHEN len(v.operations) > 3 THEN ' and ' || (len(v.operations) - 3) || ' more' ELSE '' END,
+    coalesce(internal.first_of(v.operations, 3).replace('kms:', ''),
         CASE WHEN c.result IN ('accessible', 'over_shared') THEN 'those that its profile requires' WHEN c.usable THEN 'those that another profile requires' WHEN k.key_arn IS NULL THEN 'none'
             WHEN c.result = 'unknown' OR NOT k.policy_known THEN 'unknown' ELSE 'none' END) AS operations,
     coalesce(array_to_string(v.paths, '; '), CASE WHEN c.usable THEN 'a role of the organization' WHEN k.key_arn IS NOT NULL AND (c.result = 'unknown' OR NOT k.policy_known) THEN 'unknown' ELSE 'no path' END) AS through,

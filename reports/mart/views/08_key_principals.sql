@@ -13,13 +13,7 @@
 --: actions | The allowed or denied actions, as written.
 --: condition_keys | The condition keys or grant constraints that restrict it.
 --: since | When this policy or grant was first seen.
-WITH organization AS (
-  SELECT account_id, any_value(name) AS name FROM internal.account a
-  WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
-  GROUP BY account_id
-), own AS (
-  SELECT organization_id FROM internal.run WHERE run_id = as_of_run
-), written AS (
+WITH written AS (
   SELECT p.key_arn, p.valid_from, 'policy' AS source, s.name AS source_id, s.effect, n.principal, n.type, n.account,
     n.organization, s.actions, s.condition_keys
   FROM internal.key_policy p
@@ -39,16 +33,11 @@ WITH organization AS (
 )
 SELECT w.key_arn, k.account_id, k.region, w.source, w.source_id, w.effect, w.principal,
   w.type AS principal_type, w.account AS principal_account,
-  internal.party_of(w.type, w.account, w.organization, k.account_id, own.organization_id, o.account_id IS NOT NULL,
-    y.account_id IS NOT NULL) AS party,
-  CASE
-    WHEN w.type = 'service' THEN w.principal
-    ELSE coalesce(o.name, y.name, w.organization)
-  END AS party_name,
+  internal.party_of(w.type, w.account, w.organization, k.account_id, own.organization_id, o.in_organization, o.is_party) AS party,
+  CASE WHEN w.type = 'service' THEN w.principal ELSE coalesce(o.name, w.organization) END AS party_name,
   w.actions, w.condition_keys, r.started_at AS since
 FROM written w
 JOIN internal.key k ON k.key_arn = w.key_arn AND internal.known(k.valid_from, k.valid_to, as_of_run)
-LEFT JOIN own ON true
-LEFT JOIN organization o ON o.account_id = w.account
-LEFT JOIN internal.known_party y ON y.account_id = w.account
+LEFT JOIN internal.run own ON own.run_id = as_of_run
+LEFT JOIN internal.account_names_as_of(as_of_run) o ON o.account_id = w.account
 LEFT JOIN internal.run r ON r.run_id = w.valid_from

@@ -13,13 +13,7 @@
 --: party_name | As in key_principals.
 --: keys | The number of keys of this account with this policy; for grants, of the keys with a grant to the principal whose policies do not allow it as well.
 --: since | When the first of these policies or grants was first seen.
-WITH organization AS (
-  SELECT account_id, any_value(name) AS name FROM internal.account a
-  WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
-  GROUP BY account_id
-), own AS (
-  SELECT organization_id FROM internal.run WHERE run_id = as_of_run
-), policy AS (
+WITH policy AS (
   SELECT policy_hash, row_number() OVER () AS policy_number FROM internal.policy
 ), granted_key AS (
   -- Numbers instead of texts: millions of grants are grouped by them.
@@ -53,14 +47,11 @@ WITH organization AS (
   SELECT DISTINCT w.policy_number, w.account_id, g.grantee_number
   FROM written w
   JOIN grantee g ON g.principal = w.principal AND g.type = w.type AND g.account IS NOT DISTINCT FROM w.account
-  LEFT JOIN own ON true
-  LEFT JOIN organization o ON o.account_id = w.account
-  LEFT JOIN internal.known_party y ON y.account_id = w.account
-  WHERE w.effect = 'Allow' AND (w.organization IS NULL OR w.type = 'service' OR (coalesce(o.name, y.name) IS NOT NULL
-    AND internal.party_of(w.type, w.account, w.organization, w.account_id, own.organization_id, o.account_id IS NOT NULL,
-        y.account_id IS NOT NULL)
-      = internal.party_of(w.type, w.account, NULL, w.account_id, own.organization_id, o.account_id IS NOT NULL,
-        y.account_id IS NOT NULL)))
+  LEFT JOIN internal.run own ON own.run_id = as_of_run
+  LEFT JOIN internal.account_names_as_of(as_of_run) o ON o.account_id = w.account
+  WHERE w.effect = 'Allow' AND (w.organization IS NULL OR w.type = 'service' OR (o.name IS NOT NULL
+    AND internal.party_of(w.type, w.account, w.organization, w.account_id, own.organization_id, o.in_organization, o.is_party)
+      = internal.party_of(w.type, w.account, NULL, w.account_id, own.organization_id, o.in_organization, o.is_party)))
 ), granted AS (
   SELECT g.account_id, g.grantee_number, count(*) FILTER (a.policy_number IS NULL) AS keys, min(g.valid_from) AS valid_from
   FROM (
@@ -85,15 +76,10 @@ WITH organization AS (
 )
 SELECT w.policy_hash, w.account_id, w.source, w.statement_index, w.effect, w.principal, w.type AS principal_type,
   w.account AS principal_account,
-  internal.party_of(w.type, w.account, w.organization, w.account_id, own.organization_id, o.account_id IS NOT NULL,
-    y.account_id IS NOT NULL) AS party,
-  CASE
-    WHEN w.type = 'service' THEN w.principal
-    ELSE coalesce(o.name, y.name, w.organization)
-  END AS party_name,
+  internal.party_of(w.type, w.account, w.organization, w.account_id, own.organization_id, o.in_organization, o.is_party) AS party,
+  CASE WHEN w.type = 'service' THEN w.principal ELSE coalesce(o.name, w.organization) END AS party_name,
   w.keys, r.started_at AS since
 FROM every w
-LEFT JOIN own ON true
-LEFT JOIN organization o ON o.account_id = w.account
-LEFT JOIN internal.known_party y ON y.account_id = w.account
+LEFT JOIN internal.run own ON own.run_id = as_of_run
+LEFT JOIN internal.account_names_as_of(as_of_run) o ON o.account_id = w.account
 LEFT JOIN internal.run r ON r.run_id = w.valid_from

@@ -1,4 +1,5 @@
 -- What the run read, and what it could not read and why: a row per account-region, and a row per open gap.
+--! stored
 --: run_id | The run.
 --: account_id | The account.
 --: account_name | Its name.

@@ -1,4 +1,5 @@
 -- How complete and current the IAM data of each account is.
+--! stored
 --: account_id | The account.
 --: account_name | Its name.
 --: freshness | current; stale: the run could not read it again, or the settings exclude it; partial: it was never read completely; none.

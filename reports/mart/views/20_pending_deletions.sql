@@ -1,7 +1,9 @@
 -- The customer managed keys that are scheduled for deletion, and whether something uses them.
 --! internal
+--! stored
 --: key_arn | The key.
 --: in_use | Whether a resource or a grant needs the key, or AWS recorded a use in the last 90 days; NULL if that is unknown.
+--: is_unused | Whether it has no grants and nothing else is known to use it; NULL if its grants are unknown.
 --: unknown_reason | Why it is unknown, in parentheses; empty text otherwise.
 --: message | When the key will be deleted, without a full stop.
 SELECT k.key_arn,
@@ -12,6 +14,7 @@ SELECT k.key_arn,
     WHEN k.last_use = 'never_used' AND k.last_use_reported_at >= k.current_version_since THEN false
     WHEN coalesce(k.last_used_at, k.last_use_tracked_since) <= k.last_use_reported_at - INTERVAL 90 DAY THEN false
   END AS in_use,
+  k.grants = 0 AND in_use IS NOT TRUE AS is_unused,
   CASE
     WHEN in_use IS NOT NULL THEN ''
     WHEN k.grants IS NULL THEN internal.because(k.failure_causes, ['kms:ListGrants'])

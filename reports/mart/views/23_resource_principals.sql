@@ -15,25 +15,16 @@
 --: not_actions | Whether the actions come from NotAction: all actions except these.
 --: condition_keys | The condition keys that restrict it.
 --: since | When this policy was first seen on the resource.
-WITH organization AS (
-  SELECT account_id, any_value(name) AS name FROM internal.account a
-  WHERE internal.known(a.valid_from, a.valid_to, as_of_run) AND a.state IS DISTINCT FROM 'LEFT'
-  GROUP BY account_id
-), own AS (
-  SELECT organization_id FROM internal.run WHERE run_id = as_of_run
-)
 SELECT p.resource_arn, s.account_id, s.region, s.name, t.statement_index, t.name AS statement, t.effect, n.principal,
   n.type AS principal_type, n.account AS principal_account,
-  internal.party_of(n.type, n.account, n.organization, s.account_id, own.organization_id, o.account_id IS NOT NULL,
-    y.account_id IS NOT NULL) AS party,
-  CASE WHEN n.type = 'service' THEN n.principal ELSE coalesce(o.name, y.name, n.organization) END AS party_name,
+  internal.party_of(n.type, n.account, n.organization, s.account_id, own.organization_id, o.in_organization, o.is_party) AS party,
+  CASE WHEN n.type = 'service' THEN n.principal ELSE coalesce(o.name, n.organization) END AS party_name,
   t.actions, t.not_actions, t.condition_keys, r.started_at AS since
 FROM internal.resource_policy p
 JOIN internal.resource s ON s.resource_arn = p.resource_arn AND internal.known(s.valid_from, s.valid_to, as_of_run)
 JOIN internal.policy_principal n ON n.policy_hash = p.policy_hash
 JOIN internal.policy_statement t ON t.policy_hash = n.policy_hash AND t.statement_index = n.statement_index
-LEFT JOIN own ON true
-LEFT JOIN organization o ON o.account_id = n.account
-LEFT JOIN internal.known_party y ON y.account_id = n.account
+LEFT JOIN internal.run own ON own.run_id = as_of_run
+LEFT JOIN internal.account_names_as_of(as_of_run) o ON o.account_id = n.account
 LEFT JOIN internal.run r ON r.run_id = p.valid_from
 WHERE internal.known(p.valid_from, p.valid_to, as_of_run)

@@ -1,5 +1,6 @@
 -- The IAM policies and what they allow on all keys; AWS managed policies are excluded. The policy of a key decides whether IAM policies apply to it.
 --! internal
+--! stored
 --: account_id | The account.
 --: policy_id | The ARN of a managed policy; for an inline policy the ARN of its user, role or group, #inline/ and its name; NULL in the row of an account whose policies are unknown.
 --: policy_type | managed or inline.

@@ -1,5 +1,6 @@
 -- The external readers that the policy of each secret allows: other accounts, or everyone. Readers in its own account depend on IAM policies.
 --! internal
+--! stored
 --: resource_arn | The secret.
 --: account_id | Its account.
 --: region | Its region.

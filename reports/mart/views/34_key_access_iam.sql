@@ -16,34 +16,9 @@ WITH delegated AS (
   JOIN internal.access_verdict v ON v.analysis_id = p.analysis_id AND v.ordinal = p.ordinal
   WHERE p.access = 'owner_delegated'
   GROUP BY p.key_arn
-), owner AS (
-  SELECT arn AS principal_arn, account_id, arn AS owner_arn
-  FROM internal.iam_principal p
-  WHERE internal.known(p.valid_from, p.valid_to, as_of_run)
-  UNION ALL
-  SELECT m.user_arn, m.account_id, g.arn
-  FROM internal.iam_membership m
-  JOIN internal.iam_group g ON g.account_id = m.account_id AND g.name = m.group_name
-    AND internal.known(g.valid_from, g.valid_to, as_of_run)
-  WHERE internal.known(m.valid_from, m.valid_to, as_of_run)
-), named AS (
-  SELECT o.principal_arn, o.account_id, false AS boundary, a.policy_arn
-  FROM owner o
-  JOIN internal.iam_attachment a ON a.owner_arn = o.owner_arn AND internal.known(a.valid_from, a.valid_to, as_of_run)
-  UNION ALL
-  SELECT p.arn, p.account_id, true, p.permissions_boundary_arn
-  FROM internal.iam_principal p
-  WHERE internal.known(p.valid_from, p.valid_to, as_of_run) AND p.permissions_boundary_arn IS NOT NULL
 ), applied AS (
-  SELECT n.principal_arn, n.account_id, n.boundary, coalesce(v.name, regexp_extract(n.policy_arn, '[^/]*$')) AS policy,
-    v.policy_hash
-  FROM named n
-  LEFT JOIN internal.iam_managed_policy v ON v.policy_arn = n.policy_arn
-    AND internal.known(v.valid_from, v.valid_to, as_of_run)
-  UNION ALL
-  SELECT o.principal_arn, o.account_id, false, i.name, i.policy_hash
-  FROM owner o
-  JOIN internal.iam_inline_policy i ON i.owner_arn = o.owner_arn AND internal.known(i.valid_from, i.valid_to, as_of_run)
+  SELECT principal_arn, account_id, source = 'boundary' AS boundary, policy_name AS policy, policy_hash
+  FROM internal.applied_policies_as_of(as_of_run)
 ), said AS (
   SELECT d.key_arn, d.account_id, a.principal_arn, a.boundary, a.policy, a.policy_hash IS NULL OR s.allow AS allow,
     CASE WHEN a.policy_hash IS NULL THEN 'the policy is not known' ELSE s.reason END AS reason,

@@ -1,20 +1,12 @@
 -- The open findings that need attention, each with the situation (root cause) it belongs to: all failed and unknown findings of
 -- critical and high severity, failed findings about missing data, and new access of external parties. All findings of a resource belong to
 -- one situation.
+--! columns of findings_without_history except family, unwaived_status, resource_type, ou_path, waiver, waived_until
 --: situation_id | The situation; it stays the same from run to run.
 --: kind | key (a key that is going, gone or unusable, with what depends on it), access (a party has or gained access), vendor (a vendor lacks something), rule (another cause, by rule) or coverage (data is missing).
 --: cause | What identifies the situation: the key (unused and the state for keys that nothing is known to use), the parties, the rule, or the reason why data is missing (rule and its ID if none is recorded).
 --: parties | For access and vendor: the parties, Everyone included.
---: rule_id | The rule.
---: title | What the rule requires.
---: severity | critical, high, medium, low or info.
 --: status | fail or unknown.
---: resource_arn | The ARN of the resource, or account/region.
---: resource_name | Its name.
---: account_id | Its account.
---: account_name | The account's name.
---: region | Its region.
---: key_arn | The key that decides.
 --: owner | The owner of the resource, else of the key, else of the account.
 --: reason | The reason, as one sentence.
 WITH topic(rule_id, kind, access, operation) AS (

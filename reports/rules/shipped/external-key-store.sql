@@ -19,7 +19,7 @@
 -- parameters:
 --   days: {default: "90", about: "A key that was called within this number of days counts as used."}
 WITH candidate AS (
-  SELECT k.*, n.unread_resources, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest
+  SELECT k.*, n.unread_uses, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest
   FROM internal.customer_keys k
   CROSS JOIN internal.latest_run r
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
@@ -36,17 +36,13 @@ WITH candidate AS (
 SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN dependent_resources > 0
       THEN fail('Its key material is outside AWS, and '
         || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.'))
     WHEN grants > 0 THEN fail('Its key material is outside AWS, and it has ' || internal.counted(grants, 'grant.', 'grants.'))
     WHEN recently_called THEN fail('Its key material is outside AWS, and it was used in the last ' || $days || ' days.')
-    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read'
-      || internal.because(failure_causes, ['kms:ListGrants']) || '.')
-    WHEN len(unread_resources) > 0 THEN unknown('No crawled resource uses it, but some resources could not be read ('
-      || array_to_string(unread_resources, '; ') || ').')
+    WHEN unread_uses IS NOT NULL THEN unknown(unread_uses)
     WHEN recently_called IS NULL
       THEN unknown('No crawled resource uses it; could not determine whether it was called in the last ' || $days || ' days'
         || coalesce(' (' || last_use_reason || ')', '') || '.')

@@ -34,9 +34,7 @@ WITH typed_grant AS (
       ELSE grantee END AS principal
   FROM typed_grant
 ), existing_principal AS (
-  SELECT arn AS principal FROM iam_principals
-  UNION
-  SELECT account_id || ' ' || name FROM iam_principals WHERE type = 'role'
+  SELECT DISTINCT unnest([arn, CASE WHEN type = 'role' THEN account_id || ' ' || name END]) AS principal FROM iam_principals
 )
 SELECT g.resource_arn, g.account_id, g.region, g.key_arn,
   CASE

@@ -25,8 +25,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state = 'PendingImport' THEN not_applicable('The key has no material: see imported-material-missing.')
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN expiration_model = 'KEY_MATERIAL_DOES_NOT_EXPIRE' THEN pass('Its imported material does not expire.')
     WHEN expiration_model = 'KEY_MATERIAL_EXPIRES' AND material_expires_at IS NOT NULL
       THEN verdict_of(material_expires_at >= r.started_at + to_days(CAST($days AS INTEGER)),

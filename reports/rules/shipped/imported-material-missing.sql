@@ -22,8 +22,7 @@
 SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR origin IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN state = 'PendingImport' THEN fail('The key has no material: ' || coalesce(
       'it expired on ' || strftime(material_expires_at, '%Y-%m-%d'), 'it was never imported, or it was deleted or expired') || '.'
       || CASE WHEN dependent_resources > 0 THEN ' '

@@ -15,18 +15,13 @@
 --   aws kms create-alias --alias-name alias/NAME --target-key-id KEY_ID
 -- terraform: >-
 --   Add an aws_kms_alias with name = "alias/NAME" and target_key_id = aws_kms_key.NAME.key_id.
-WITH unlisted_scope AS (
-  SELECT DISTINCT account_id, region FROM coverage
-  WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListAliases'
-)
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_note AS note,
   CASE
     WHEN k.state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN k.manager IS NULL OR k.state IS NULL THEN unknown('The key could not be described'
-      || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
-    WHEN u.account_id IS NOT NULL THEN unknown('The aliases of its account and region could not be listed.')
+    WHEN k.manager IS NULL OR k.state IS NULL THEN internal.undescribed(k.failure_causes)
+    WHEN l.aliases_unlisted THEN unknown('The aliases of its account and region could not be listed.')
     WHEN len(k.aliases) = 0 THEN fail('The key has no alias.')
     WHEN len(k.aliases) > 0 THEN pass('The key has the alias ' || k.alias || '.')
   END AS verdict
 FROM internal.customer_keys k
-LEFT JOIN unlisted_scope u ON u.account_id = k.account_id AND u.region = k.region
+LEFT JOIN internal.key_listings l ON l.account_id = k.account_id AND l.region = k.region

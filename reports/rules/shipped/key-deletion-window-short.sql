@@ -44,8 +44,7 @@ WITH deletion_candidate AS (
 )
 SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN days IS NULL THEN unknown('AWS did not report when the key will be deleted.')
     WHEN state = 'PendingReplicaDeletion' THEN verdict_of(days >= CAST($days AS INTEGER),
       'After its replicas are deleted, the key will be deleted after a waiting period of ' || days || ' days.')

@@ -17,8 +17,7 @@
 SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN description IS NULL THEN unknown('AWS did not report its description.')
     WHEN trim(description) = '' THEN fail('The key has no description.')
     WHEN trim(description) <> '' THEN pass('The key has a description.')

@@ -20,8 +20,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion', 'PendingImport', 'Unavailable')
       THEN not_applicable('The key is in state ' || state || ', which other rules cover.')
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN state = 'Disabled' THEN fail('The key is disabled.'
       || CASE WHEN dependent_resources > 0 THEN ' '
         || internal.counted(dependent_resources, 'resource uses it.', 'resources use it.') ELSE '' END)

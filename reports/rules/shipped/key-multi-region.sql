@@ -24,6 +24,8 @@ WITH unread_iam_account AS (
   -- If IAM could not be read, a vendor role that requires the key may be missing.
   SELECT DISTINCT account_id FROM coverage
   WHERE outcome = 'gap' AND operation = 'GetAccountAuthorizationDetails' AND cause NOT IN ('disabled_by_config', 'unsupported')
+), vendor_key AS MATERIALIZED (
+  SELECT key_arn, profiles, unknown_reason, multi_region_for FROM internal.vendor_keys
 ), candidate AS (
   SELECT k.*, v.multi_region_for AS vendors,
     CASE
@@ -32,8 +34,8 @@ WITH unread_iam_account AS (
       WHEN u.account_id IS NOT NULL THEN 'IAM of its account could not be read'
     END AS unknown_reason
   FROM internal.customer_keys k
-  CROSS JOIN (SELECT count(multi_region_for) > 0 AS has_requirements FROM internal.vendor_keys) w
-  LEFT JOIN internal.vendor_keys v ON v.key_arn = k.key_arn
+  CROSS JOIN (SELECT count(multi_region_for) > 0 AS has_requirements FROM vendor_key) w
+  LEFT JOIN vendor_key v ON v.key_arn = k.key_arn
   LEFT JOIN unread_iam_account u ON u.account_id = k.account_id
   WHERE lower($allowed) <> 'yes'
 )
@@ -41,8 +43,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN multi_region AND vendors IS NOT NULL
       THEN not_applicable('The vendor profile ' || vendors || ' requires a multi-Region key.')
-    WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR multi_region IS NULL THEN internal.undescribed(failure_causes)
     WHEN unknown_reason IS NOT NULL
       THEN unknown('Could not determine whether a vendor requires this multi-Region key: ' || unknown_reason || '.')
     WHEN NOT multi_region THEN pass('The key is a single-Region key.')

@@ -21,7 +21,7 @@
 -- parameters:
 --   days: {default: "30", about: "Number of days after its creation within which a key must be used."}
 WITH candidate AS (
-  SELECT k.*, n.unread_resources, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest
+  SELECT k.*, n.unread_uses, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest
   FROM internal.customer_keys k
   CROSS JOIN internal.latest_run r
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
@@ -31,15 +31,11 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
     WHEN created_at > oldest
       THEN not_applicable('The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
-    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL
-      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN internal.undescribed(failure_causes)
     WHEN last_use = 'used' THEN pass('The key has been used.')
     WHEN dependent_resources > 0 THEN pass(internal.counted(dependent_resources, 'resource uses it.', 'resources use it.'))
     WHEN grants > 0 THEN pass('It has ' || internal.counted(grants, 'grant.', 'grants.'))
-    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read'
-      || internal.because(failure_causes, ['kms:ListGrants']) || '.')
-    WHEN len(unread_resources) > 0 THEN unknown('No crawled resource uses it, but some resources could not be read ('
-      || array_to_string(unread_resources, '; ') || ').')
+    WHEN unread_uses IS NOT NULL THEN unknown(unread_uses)
     WHEN last_use = 'unknown'
       THEN unknown('Could not determine whether it was ever used' || coalesce(' (' || last_use_reason || ')', '') || '.')
     WHEN (last_use_reported_at - to_days(CAST($days AS INTEGER)) >= created_at) IS NOT TRUE

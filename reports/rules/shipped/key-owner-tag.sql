@@ -23,8 +23,7 @@
 SELECT key_arn AS resource_arn, account_id, region, key_arn, tags_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN tags IS NULL THEN unknown('Its tags could not be read'
       || internal.because(failure_causes, ['kms:ListResourceTags']) || '.')
     WHEN owner IS NULL THEN fail('The key has no value for any of the tags ' || $tags || '.')

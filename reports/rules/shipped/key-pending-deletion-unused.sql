@@ -42,8 +42,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN in_use THEN not_applicable('It is in use: see key-pending-deletion.')
     WHEN message IS NOT NULL AND replaced
       THEN not_applicable('The parameters select it as a key that its application replaces.')
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN message IS NOT NULL AND in_use IS NULL
       THEN unknown(message || '; could not determine whether something uses it' || unknown_reason || '.')
     WHEN message IS NOT NULL AND replaced IS NULL

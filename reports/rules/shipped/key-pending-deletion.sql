@@ -45,8 +45,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
     WHEN NOT in_use THEN not_applicable('Nothing uses it: see key-pending-deletion-unused.')
     WHEN message IS NOT NULL AND replaced AND NOT has_dependents AND len(unread_resources) = 0
       THEN not_applicable('The parameters select it as a key that its application replaces, and nothing is known to use it.')
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN message IS NOT NULL AND replaced IS NULL AND has_dependents IS NOT TRUE
       THEN unknown('It is scheduled for deletion; could not determine whether the parameters select it'
         || internal.because(failure_causes, ['kms:ListResourceTags']) || '.')

@@ -29,9 +29,6 @@ WITH denied_calls AS (
   FROM coverage
   WHERE outcome = 'gap' AND service = 'kms' AND operation = 'GetKeyPolicy'
   GROUP BY account_id, region
-), unlisted_scope AS (
-  SELECT DISTINCT account_id, region FROM coverage
-  WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
 ), key_count AS (
   SELECT account_id, region, count(*) AS keys, count(*) FILTER (policy_known IS NOT TRUE) AS unread_policies,
     -- Without any key known to be customer managed, there may be no policy to read.
@@ -47,7 +44,7 @@ SELECT p.account_region AS resource_arn, p.account_id, p.region, NULL AS key_arn
       || ' could not be read since '
       || strftime(r.persistent_since, '%Y-%m-%d') || '.')
     WHEN p.outcome = 'failed' THEN unknown('Nothing could be read in this account and region in this run.')
-    WHEN l.account_id IS NOT NULL THEN unknown('The keys of this account and region could not be listed.')
+    WHEN l.keys_unlisted THEN unknown('The keys of this account and region could not be listed.')
     WHEN r.keys IS NULL AND h.keys IS NULL THEN not_applicable('There are no customer managed keys.')
     WHEN r.keys > 0 THEN unknown('The policies of ' || internal.counted(r.keys, 'key', 'keys')
       || ' could not be read, first detected on '
@@ -59,6 +56,6 @@ SELECT p.account_region AS resource_arn, p.account_id, p.region, NULL AS key_arn
   END AS verdict
 FROM account_regions p
 LEFT JOIN denied_calls r ON r.account_id = p.account_id AND r.region = p.region
-LEFT JOIN unlisted_scope l ON l.account_id = p.account_id AND l.region = p.region
+LEFT JOIN internal.key_listings l ON l.account_id = p.account_id AND l.region = p.region
 LEFT JOIN key_count h ON h.account_id = p.account_id AND h.region = p.region
 WHERE p.region <> 'global'

@@ -29,9 +29,7 @@ WITH wildcard_statement AS (
       OR ends_with(principals[1], ':iam::' || account_id || ':root')))
 ), violation AS (
   SELECT key_arn, internal.first_messages('Statement ' || coalesce(sid, '#' || statement_index) || ' gives '
-    || array_to_string(allowed_principals[1:3], ', ')
-    || CASE WHEN len(allowed_principals) > 3 THEN ' and ' || (len(allowed_principals) - 3) || ' more' ELSE '' END
-    || ' all actions.') AS messages
+    || internal.first_of(allowed_principals, 3) || ' all actions.') AS messages
   FROM wildcard_statement
   WHERE len(allowed_principals) > 0
   GROUP BY key_arn

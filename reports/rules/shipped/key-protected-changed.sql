@@ -46,20 +46,16 @@ WITH recently_tagged AS (
   FROM key_change
   WHERE key_arn IN (SELECT key_arn FROM candidate)
   GROUP BY key_arn
-), unlisted_scope AS (
-  SELECT DISTINCT account_id, region FROM coverage
-  WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListAliases'
 )
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
   CASE
-    WHEN k.manager IS NULL THEN unknown('The key could not be described'
-      || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN k.manager IS NULL THEN internal.undescribed(k.failure_causes)
     WHEN k.tags IS NULL
       THEN unknown('Its tags could not be read'
         || internal.because(k.failure_causes, ['kms:ListResourceTags']) || ', so it may be a protected key.')
     WHEN c.changes > 0 THEN fail(c.messages[1]
       || CASE WHEN c.changes > 1 THEN ' Further changes in this period: ' || (c.changes - 1) || '.' ELSE '' END)
-    WHEN u.account_id IS NOT NULL THEN unknown('The aliases of its account and region could not be listed.')
+    WHEN l.aliases_unlisted THEN unknown('The aliases of its account and region could not be listed.')
     WHEN k.state IS NULL OR NOT k.policy_known OR k.grants IS NULL
       OR list_has_any(k.denied_actions, ['kms:DescribeKey', 'kms:GetKeyPolicy', 'kms:ListGrants'])
       THEN unknown('No change was detected, but parts of the key could not be read'
@@ -70,4 +66,4 @@ SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn,
     || k.stale_note AS note
 FROM candidate k
 LEFT JOIN key_changes c ON c.key_arn = k.key_arn
-LEFT JOIN unlisted_scope u ON u.account_id = k.account_id AND u.region = k.region
+LEFT JOIN internal.key_listings l ON l.account_id = k.account_id AND l.region = k.region

@@ -40,7 +40,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
     WHEN multi_region_type = 'REPLICA'
       THEN not_applicable('The key is a replica: it rotates with its primary, which is evaluated instead.')
     WHEN manager IS NULL OR origin IS NULL OR key_spec IS NULL OR state IS NULL OR created_at IS NULL
-      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+      THEN internal.undescribed(failure_causes)
     -- Unread rotations can only make the material younger.
     WHEN material_at < threshold AND rotation_status = 'not_applicable'
       THEN unknown('AWS did not report the rotations of this key.')

@@ -37,8 +37,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
     WHEN multi_region_type = 'REPLICA'
       THEN not_applicable('The key is a replica: it rotates with its primary, which is evaluated instead.')
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN NOT enough_left OR history_known
       THEN verdict_of(enough_left, rotations || ' of ' || $limit || ' on-demand rotations are used.')
     WHEN rotation_status = 'not_applicable' THEN not_applicable('AWS reports that the key cannot rotate.')

@@ -51,7 +51,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
     WHEN manual_only AND $manual_days = '' THEN not_applicable('KMS cannot rotate keys with the spec ' || key_spec
       || ' and origin ' || origin || ', and manual_days sets no limit for their age.')
     WHEN manager IS NULL OR state IS NULL OR key_spec IS NULL OR origin IS NULL OR created_at IS NULL
-      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+      THEN internal.undescribed(failure_causes)
     -- Unread rotations can only make the material younger.
     WHEN material_at < threshold AND NOT manual_only AND history_known IS NOT TRUE
       THEN unknown('The last known rotation is older than ' || $days || ' days, but its rotations could not be read'

@@ -26,8 +26,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
     WHEN state <> 'Enabled' THEN not_applicable('The key is in state ' || state || ', so it does not rotate.')
     WHEN multi_region_type = 'REPLICA'
       THEN not_applicable('The key is a replica: its rotation is set on its primary, which is evaluated instead.')
-    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN rotation_status IS NULL THEN unknown('Its rotation status could not be read'
       || internal.because(failure_causes, ['kms:GetKeyRotationStatus']) || '.')
     WHEN rotation_status IN ('disabled', 'not_applicable')

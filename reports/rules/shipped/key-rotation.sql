@@ -25,8 +25,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, rotation_note AS no
     WHEN primary_is_known
       THEN not_applicable('The key is a replica: its rotation is set on its primary ' || primary_arn
         || ', which is evaluated instead.')
-    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL
-      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR key_spec IS NULL OR origin IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN multi_region_type = 'REPLICA' THEN unknown('The key is a replica: its rotation is set on its primary, and '
       || coalesce(primary_arn, 'the primary') || ' is not in the inventory.')
     WHEN rotation_status = 'not_applicable'

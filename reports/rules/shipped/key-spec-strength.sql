@@ -27,8 +27,7 @@
 SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
-    WHEN manager IS NULL OR key_spec IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR key_spec IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN key_spec IN allowed THEN pass('The key has the spec ' || key_spec || '.')
     WHEN key_spec NOT IN allowed THEN fail('The key has the spec ' || key_spec || ', which is not allowed.')
   END AS verdict

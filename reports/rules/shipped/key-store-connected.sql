@@ -25,9 +25,6 @@ WITH store_keys AS (
   GROUP BY account_id, region, custom_key_store_id
 ), undescribed AS (
   SELECT account_id, region, count(*) AS keys FROM keys WHERE manager IS NULL GROUP BY account_id, region
-), unlisted_scope AS (
-  SELECT DISTINCT account_id, region FROM coverage
-  WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
 ), store AS (
   SELECT coalesce(s.account_id, h.account_id) AS account_id, coalesce(s.region, h.region) AS region,
     coalesce(s.store_id, h.store_id) AS store_id, coalesce(s.name, s.store_id, h.store_id) AS name, s.connection_state,
@@ -35,16 +32,16 @@ WITH store_keys AS (
   FROM custom_key_stores s
   FULL JOIN store_keys h ON h.account_id = s.account_id AND h.region = s.region AND h.store_id = s.store_id
 ), described AS (
-  SELECT s.*, n.account_id IS NOT NULL OR u.keys IS NOT NULL AS may_hold_keys,
+  SELECT s.*, l.keys_unlisted IS TRUE OR u.keys IS NOT NULL AS may_hold_keys,
     'Key store ' || s.name || ' is ' || s.connection_state || coalesce(' (' || s.connection_error || ')', '') || CASE
       WHEN s.keys IS NOT NULL THEN ' and holds ' || internal.counted(s.keys, 'key.', 'keys.')
-      WHEN n.account_id IS NOT NULL THEN '; the keys in this account and region could not be listed.'
+      WHEN l.keys_unlisted THEN '; the keys in this account and region could not be listed.'
       WHEN u.keys IS NOT NULL THEN '; ' || internal.counted(u.keys, 'key', 'keys')
         || ' in this account and region could not be described and may be in it.'
       ELSE ' and holds no keys.' END AS message
   FROM store s
   LEFT JOIN undescribed u ON u.account_id = s.account_id AND u.region = s.region
-  LEFT JOIN unlisted_scope n ON n.account_id = s.account_id AND n.region = s.region
+  LEFT JOIN internal.key_listings l ON l.account_id = s.account_id AND l.region = s.region
 )
 SELECT account_id || '/' || region || '/' || store_id AS resource_arn, account_id, region, key_arn,
   CASE

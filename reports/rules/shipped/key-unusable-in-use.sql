@@ -32,51 +32,45 @@ WITH usable AS (
   ANTI JOIN usable k ON k.key_arn = u.key_arn
   WHERE u.key_arn IS NOT NULL
   GROUP BY u.key_arn
-), previous_status AS (
-  SELECT s.resource_arn, max(h.valid_to_at) AS last_other_status_at
-  FROM resources s
-  JOIN resources_history h ON h.resource_arn = s.resource_arn AND h.status IS DISTINCT FROM s.status
-  WHERE starts_with(s.status, 'inaccessible-encryption-credentials')
-  GROUP BY s.resource_arn
+), inaccessible_resource AS (
+  -- The date is that of the run that first saw the status, which may have started earlier.
+  SELECT resource_arn, name, status, min(valid_from_at) AS first_seen_at
+  FROM (
+    SELECT s.resource_arn, s.name, s.status, h.valid_from_at,
+      max(h.valid_to_at) FILTER (h.status IS DISTINCT FROM s.status) OVER (PARTITION BY s.resource_arn) AS last_other_status_at
+    FROM resources s
+    JOIN resources_history h ON h.resource_arn = s.resource_arn
+    WHERE starts_with(s.status, 'inaccessible-encryption-credentials')
+  )
+  WHERE last_other_status_at IS NULL OR valid_from_at >= last_other_status_at
+  GROUP BY ALL
 ), inaccessible AS (
   -- The reason contains no remaining days and has a stable order: a reason that changes every run would create a new
   -- finding every run.
-  -- The date is that of the run that first saw the status, which may have started earlier.
   SELECT u.key_arn, array_to_string(list_sort(list(
-    DISTINCT s.name || ' is ' || s.status || ', first seen on ' || strftime(b.first_seen_at, '%Y-%m-%d')
+    DISTINCT s.name || ' is ' || s.status || ', first seen on ' || strftime(s.first_seen_at, '%Y-%m-%d')
       || CASE WHEN s.status LIKE '%-recoverable'
-        THEN ': recoverable for seven days, until ' || strftime(b.first_seen_at + INTERVAL 7 DAY, '%Y-%m-%d') || ' at the latest'
+        THEN ': recoverable for seven days, until ' || strftime(s.first_seen_at + INTERVAL 7 DAY, '%Y-%m-%d') || ' at the latest'
         ELSE ': it can only be restored from a backup' END
     )), '; ') AS message
-  FROM resources s
+  FROM inaccessible_resource s
   JOIN resource_keys u ON u.resource_arn = s.resource_arn AND u.key_arn IS NOT NULL
-  JOIN (
-    SELECT h.resource_arn, min(h.valid_from_at) AS first_seen_at
-    FROM resources_history h
-    LEFT JOIN previous_status d USING (resource_arn)
-    WHERE (d.last_other_status_at IS NULL OR h.valid_from_at >= d.last_other_status_at)
-      AND h.resource_arn IN (
-        SELECT resource_arn FROM resources WHERE starts_with(status, 'inaccessible-encryption-credentials')
-      )
-    GROUP BY h.resource_arn
-  ) b ON b.resource_arn = s.resource_arn
-  WHERE starts_with(s.status, 'inaccessible-encryption-credentials')
   GROUP BY u.key_arn
 ), candidate AS (
   SELECT key_arn, account_id, region, manager, state, grants, deletion_date, material_expires_at, 0 AS resources,
-    CAST([] AS VARCHAR[]) AS names, failure_causes, freshness, false AS deleted, CAST([] AS VARCHAR[]) AS unread_resources
+    CAST([] AS VARCHAR[]) AS names, failure_causes, freshness, false AS deleted, CAST(NULL AS VARCHAR) AS unread_uses
   FROM keys
   WHERE state IS NULL OR state IN ('Enabled', 'Creating', 'Updating')
   UNION ALL
   SELECT k.key_arn, k.account_id, k.region, k.manager, k.state, k.grants, k.deletion_date, k.material_expires_at,
-    coalesce(u.resources, 0), u.names, k.failure_causes, k.freshness, false, n.unread_resources
+    coalesce(u.resources, 0), u.names, k.failure_causes, k.freshness, false, n.unread_uses
   FROM keys k
   LEFT JOIN unusable_key_use u ON u.key_arn = k.key_arn
   LEFT JOIN internal.key_unknowns n ON n.key_arn = k.key_arn
   WHERE k.state NOT IN ('Enabled', 'Creating', 'Updating')
   UNION ALL
   SELECT u.key_arn, split_part(u.key_arn, ':', 5), split_part(u.key_arn, ':', 4), NULL, NULL, 0, NULL, NULL,
-    u.resources, u.names, NULL, 'current', true, CAST([] AS VARCHAR[])
+    u.resources, u.names, NULL, 'current', true, NULL
   FROM unusable_key_use u
   WHERE u.dangling AND NOT EXISTS (FROM keys k WHERE k.key_arn = u.key_arn)
 ), described AS (
@@ -104,10 +98,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn,
         || array_to_string(names[1:5], ', ')
         || CASE WHEN resources > 5 THEN ' and ' || (resources - 5) || ' more' ELSE '' END || '.' ELSE '' END
       || CASE WHEN grants > 0 THEN ' It has ' || internal.counted(grants, 'grant.', 'grants.') ELSE '' END)
-    WHEN grants IS NULL THEN unknown(state_text || ' No crawled resource uses it, but its grants could not be read'
-      || internal.because(failure_causes, ['kms:ListGrants']) || '.')
-    WHEN len(unread_resources) > 0 THEN unknown(state_text || ' No crawled resource uses it, but some resources could not be read ('
-      || array_to_string(unread_resources, '; ') || ').')
+    WHEN unread_uses IS NOT NULL THEN unknown(state_text || ' ' || unread_uses)
     WHEN grants = 0 THEN pass(state_text || ' No crawled resource uses it, and it has no grants.')
   END AS verdict,
   coalesce(' ' || message || '.', '')

@@ -22,7 +22,7 @@
 -- parameters:
 --   days: {default: "90", about: "Number of days without use after which a key counts as unused."}
 WITH candidate AS (
-  SELECT k.*, n.unread_resources, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest,
+  SELECT k.*, n.unread_uses, r.started_at - to_days(CAST($days AS INTEGER)) AS oldest,
     CASE WHEN k.last_use = 'used' THEN k.last_used_at ELSE k.last_use_tracked_since END AS idle_since,
     k.last_use_reported_at - to_days(CAST($days AS INTEGER)) AS idle_before
   FROM internal.customer_keys k
@@ -34,15 +34,11 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
     WHEN state IN ('PendingDeletion', 'PendingReplicaDeletion') THEN not_applicable('The key is scheduled for deletion.')
     WHEN created_at > oldest
       THEN not_applicable('The key is new: it was created on ' || strftime(created_at, '%Y-%m-%d') || '.')
-    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL
-      THEN unknown('The key could not be described' || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL OR created_at IS NULL THEN internal.undescribed(failure_causes)
     WHEN dependent_resources > 0 THEN pass(internal.counted(dependent_resources, 'resource uses it.', 'resources use it.'))
     WHEN grants > 0 THEN pass('It has ' || internal.counted(grants, 'grant.', 'grants.'))
     WHEN last_used_at >= oldest THEN pass('It was used in the last ' || $days || ' days.')
-    WHEN grants IS NULL THEN unknown('No crawled resource uses it, but its grants could not be read'
-      || internal.because(failure_causes, ['kms:ListGrants']) || '.')
-    WHEN len(unread_resources) > 0 THEN unknown('No crawled resource uses it, but some resources could not be read ('
-      || array_to_string(unread_resources, '; ') || ').')
+    WHEN unread_uses IS NOT NULL THEN unknown(unread_uses)
     WHEN last_use = 'never_used' AND last_use_reported_at IS NOT NULL
       THEN not_applicable('It was never used: see key-never-used.')
     WHEN (idle_since <= idle_before) IS NOT TRUE

@@ -81,8 +81,7 @@ SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
     WHEN state NOT IN ('Enabled', 'Creating', 'Updating', 'Unavailable')
       THEN not_applicable('The key is in state ' || state || '.')
-    WHEN manager IS NULL OR state IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR state IS NULL THEN internal.undescribed(failure_causes)
     WHEN NOT in_use THEN not_applicable('Nothing uses the key.')
     WHEN in_use IS NULL THEN unknown('Could not determine whether the key is in use' || CASE
         WHEN grants IS NULL THEN internal.because(failure_causes, ['kms:ListGrants'])

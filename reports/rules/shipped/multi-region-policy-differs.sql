@@ -31,8 +31,7 @@ WITH candidate AS (
 )
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_note AS note,
   CASE
-    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN unknown('The key could not be described'
-      || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN internal.undescribed(k.failure_causes)
     WHEN replica_policy.text IS NULL THEN unknown('Its policy could not be read'
       || internal.because(k.failure_causes, ['kms:GetKeyPolicy']) || '.')
     WHEN primary_policy.text IS NULL

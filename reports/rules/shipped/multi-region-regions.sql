@@ -37,8 +37,7 @@ WITH candidate AS (
 )
 SELECT key_arn AS resource_arn, account_id, region, key_arn, stale_note AS note,
   CASE
-    WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR multi_region IS NULL THEN internal.undescribed(failure_causes)
     WHEN len(disallowed) > 0
       THEN fail('The key is in ' || array_to_string(disallowed, ', ') || ', where multi-Region keys are not allowed.')
     WHEN len(disallowed) = 0 THEN pass('The key is in ' || array_to_string(regions, ', ') || ', where it is allowed.')

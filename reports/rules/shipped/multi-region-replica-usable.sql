@@ -17,12 +17,7 @@
 --   aws kms enable-key --region REPLICA_REGION --key-id KEY_ID
 -- terraform: >-
 --   In the aws_kms_replica_key resource, set enabled = true.
-WITH fully_listed_scope AS (
-  -- If the keys of an account and region were listed completely, a key that is not listed does not exist.
-  SELECT account_id, region FROM coverage WHERE operation IS NULL AND outcome IN ('complete', 'partial')
-  EXCEPT
-  SELECT account_id, region FROM coverage WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
-), candidate AS (
+WITH candidate AS (
   SELECT * FROM internal.customer_keys
   -- The ID of a multi-Region key is not a UUID, so a key with a UUID is excluded even if it could not be described.
   WHERE multi_region_type = 'PRIMARY' OR (multi_region IS NULL
@@ -31,7 +26,7 @@ WITH fully_listed_scope AS (
   SELECT key_arn AS primary_arn, unnest(replica_arns) AS replica_arn FROM candidate
 ), replica AS (
   SELECT l.primary_arn, r.state IN ('Enabled', 'Creating', 'Updating') AS usable,
-    r.key_arn IS NULL AND p.account_id IS NOT NULL AS deleted,
+    r.key_arn IS NULL AND s.keys_listed IS TRUE AS deleted,
     'the replica in ' || split_part(l.replica_arn, ':', 4) || CASE
       WHEN deleted THEN ' does not exist'
       WHEN r.key_arn IS NULL THEN ' was not crawled'
@@ -42,8 +37,8 @@ WITH fully_listed_scope AS (
     END AS problem
   FROM listed_replica l
   LEFT JOIN keys r ON r.key_arn = l.replica_arn
-  LEFT JOIN fully_listed_scope p ON p.account_id = split_part(l.replica_arn, ':', 5)
-    AND p.region = split_part(l.replica_arn, ':', 4)
+  LEFT JOIN internal.key_listings s ON s.account_id = split_part(l.replica_arn, ':', 5)
+    AND s.region = split_part(l.replica_arn, ':', 4)
 ), replica_counts AS (
   SELECT primary_arn, count(*) AS replicas, count(*) FILTER (NOT usable OR deleted) AS unusable,
     'Of ' || internal.counted(replicas, 'replica: ', 'replicas: ')
@@ -55,8 +50,7 @@ WITH fully_listed_scope AS (
 SELECT k.key_arn AS resource_arn, k.account_id, k.region, k.key_arn, k.stale_note AS note,
   CASE
     WHEN k.multi_region AND c.replicas IS NULL THEN not_applicable('The primary has no replicas.')
-    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN unknown('The key could not be described'
-      || internal.because(k.failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN k.manager IS NULL OR k.multi_region IS NULL THEN internal.undescribed(k.failure_causes)
     WHEN c.unusable > 0 THEN fail(c.message)
     WHEN c.message IS NOT NULL THEN unknown(c.message)
     WHEN c.unusable = 0 THEN pass(internal.counted(c.replicas, 'replica is usable.', 'replicas are usable.'))

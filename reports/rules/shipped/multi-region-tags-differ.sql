@@ -30,8 +30,7 @@ WITH candidate AS (
 )
 SELECT key_arn AS resource_arn, account_id, region, key_arn, tags_note AS note,
   CASE
-    WHEN manager IS NULL OR multi_region IS NULL THEN unknown('The key could not be described'
-      || internal.because(failure_causes, ['kms:DescribeKey']) || '.')
+    WHEN manager IS NULL OR multi_region IS NULL THEN internal.undescribed(failure_causes)
     WHEN tags IS NULL THEN unknown('Its tags could not be read'
       || internal.because(failure_causes, ['kms:ListResourceTags']) || '.')
     WHEN primary_tags IS NULL THEN unknown('The tags of its primary ' || coalesce(primary_arn, '') || ' could not be read.')

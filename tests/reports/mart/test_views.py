@@ -32,6 +32,7 @@ CONTRACT = {
     "key_policies": "key_arn account_id region policy received statements readable since",
     "key_policy_statements": "key_arn account_id region statement_index sid effect principal_kind principals actions not_actions "
     "resources has_resource conditions since",
+    "internal.account_names": "account_id name in_organization is_party",
     "key_principals": "key_arn account_id region source source_id effect principal principal_type principal_account party "
     "party_name actions condition_keys since",
     "internal.principal_uses": "policy_hash account_id source statement_index effect principal principal_type "
@@ -87,10 +88,12 @@ CONTRACT = {
     "account_regions": "account_region account_id region outcome skip_reason cause_text since consecutive_runs",
     "internal.alias_targets": "alias_arn alias_name account_id region target_key_arn target key_state deletion_date",
     "iam_accounts": "account_id account_name freshness reason users roles groups",
-    "internal.pending_deletions": "key_arn in_use unknown_reason message",
-    "internal.key_unknowns": "key_arn account_id region denied_actions last_known unread_resources",
+    "internal.key_listings": "account_id region keys_unlisted aliases_unlisted keys_listed",
+    "internal.pending_deletions": "key_arn in_use is_unused unknown_reason message",
+    "internal.key_unknowns": "key_arn account_id region denied_actions last_known unread_resources unread_uses",
     "iam_principals": "arn account_id account_name type name path unique_id created_at permissions_boundary_arn "
     "attached_policies inline_policies groups tags trusted_principals trust_policy since",
+    "internal.applied_policies": "principal_arn account_id source group_arn policy_arn policy_name default_version policy_hash",
     "iam_policies": "principal_arn account_id source group_arn policy_arn policy_name default_version policy received "
     "readable",
     "resource_policies": "resource_arn resource_type account_id region name freshness reason has_policy policy received "

@@ -8,22 +8,15 @@
 --: target | exists; gone: the key does not exist, because all keys of the account and region were listed; unknown: the key is not in the inventory, but the listing is incomplete; none: the alias points to no key.
 --: key_state | The state of that key: Enabled, Disabled ...; NULL if unknown.
 --: deletion_date | When that key will be deleted.
-WITH account_region AS (
-  SELECT account_id, region FROM coverage_as_of(as_of_run)
-  WHERE operation IS NULL AND outcome IN ('complete', 'partial')
-  EXCEPT
-  SELECT account_id, region FROM coverage_as_of(as_of_run)
-  WHERE outcome = 'gap' AND service = 'kms' AND operation = 'ListKeys'
-)
 SELECT a.alias_arn, a.alias_name, a.account_id, a.region, a.target_key_arn,
   CASE
     WHEN a.target_key_arn IS NULL THEN 'none'
     WHEN k.key_arn IS NOT NULL THEN 'exists'
-    WHEN p.account_id IS NOT NULL THEN 'gone'
+    WHEN l.keys_listed THEN 'gone'
     ELSE 'unknown'
   END AS target,
   k.state AS key_state, k.deletion_date
 FROM aliases_as_of(as_of_run) a
 LEFT JOIN keys_as_of(as_of_run) k ON k.key_arn = a.target_key_arn
-LEFT JOIN account_region p ON p.account_id = a.account_id AND p.region = a.region
+LEFT JOIN internal.key_listings_as_of(as_of_run) l ON l.account_id = a.account_id AND l.region = a.region
 WHERE NOT starts_with(a.alias_name, 'alias/aws/')
