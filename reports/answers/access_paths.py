@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,7 @@ from reports.access.engine.policy_parser import Named, Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin, audience
 from reports.access.engine.solver import Call, Denies, Rule, denies_of, describe_rule, search
+from reports.answers.change_event import fields_of
 from reports.answers.policy_documents import Document, StatementMatch, document, rules_about
 from reports.answers.repository import Identity, Key
 
@@ -49,6 +51,10 @@ class AccessPath:
     certain: bool = True
     reason: str = ""
     """Why it is not certain."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object, in which empty texts are null."""
+        return {name: None if raw == "" else raw for name, raw in fields_of(self).items()}
 
     def describe(self) -> str:
         """A phrase such as ``statement Use with policy x (#0), only through ...``."""

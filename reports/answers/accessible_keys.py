@@ -13,7 +13,7 @@ from reports.access.engine.policy_parser import Named
 from reports.access.engine.principals import Principal, classify, role_of
 from reports.answers import identifier_lookup
 from reports.answers.access_paths import AccessPath, protected_key
-from reports.answers.change_event import format_account_region, run_to_dict
+from reports.answers.change_event import format_account_region
 from reports.answers.key_access import find_identity
 from reports.answers.repository import Facts, Identity, opened
 from reports.answers.text import UNEVALUATED_POLICIES, and_more, describe_key
@@ -67,7 +67,7 @@ class AccessibleKeys:
         """The JSON document that `kmsledger what-can --help` describes."""
         return {
             "format": FORMAT,
-            "as_of": run_to_dict(self.run),
+            "as_of": self.run,
             "principal": self.principal,
             "principal_type": self.principal_type,
             "unknown": self.unknown or None,

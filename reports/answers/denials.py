@@ -13,7 +13,7 @@ from models.safe_text import printable
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.model import Effect
 from reports.access.engine.principals import role_of
-from reports.answers.change_event import format_account_region, run_to_dict
+from reports.answers.change_event import format_account_region
 from reports.answers.repository import Facts, opened
 from reports.answers.text import UNREAD_DENIALS
 from reports.mart.as_of import RunRef
@@ -60,13 +60,13 @@ class Denial:
             "cause_text": self.cause_text,
             "fix_in": self.fix_in,
             "role": self.role,
-            "actions": list(self.actions),
+            "actions": self.actions,
             "accounts": [
                 {"account_id": account, "account_name": name} for account, name in sorted(self.accounts.items())
             ],
             "subjects": self.subjects,
             "since_run": min(row["since_run"] for row in self.rows),
-            "fix": {"where": self.fix.where, "statement": self.fix.statement, "certain": self.fix.certain},
+            "fix": self.fix,
             "denied": [
                 {
                     name: row[name]
@@ -112,8 +112,8 @@ class Denials:
         """The JSON document that `kmsledger denials --help` describes."""
         return {
             "format": FORMAT,
-            "as_of": run_to_dict(self.run),
-            "denials": [denial.to_dict() for denial in self.denials],
+            "as_of": self.run,
+            "denials": self.denials,
             "other_gaps": self.other_gaps,
             "notes": [UNREAD_DENIALS],
         }

@@ -61,7 +61,8 @@ def key_answer(facts: Facts, key: Key, group: OperationGroup) -> tuple[KeyAnswer
     verdicts = list(verdicts_on(facts, key, resource, group.operations))
     query = _KeyQuery(facts, key, resource, group)
     principals = merge_principals([*query.named_principals(verdicts), *query.evaluated_identities(verdicts)])
-    answer = KeyAnswer(key.facts.arn, key.name, key.state, principals, list(unknowns(key, documented=documented)))
+    unknown = list(unknowns(key, documented=documented))
+    answer = KeyAnswer(key.facts.arn, key.name, key.state, principals=principals, unknown=unknown)
     notes = [AWS_MANAGED_NOTE] if documented else []
     if key.state not in {"Enabled", None}:
         notes.append(
@@ -136,7 +137,7 @@ class _KeyQuery:
                 if not reason:
                     continue  # its identities are evaluated
                 answer = CONDITIONAL if verdict.needs_iam else YES
-            yield _principal_access(verdict, principal, answer, reason)
+            yield self._principal_access(verdict, principal, answer, reason)
 
     def _identity_answer(self, verdict: Verdict, principal: Principal) -> tuple[str, str] | None:
         """The answer for a user, role or session by name; None if the identity is evaluated."""
@@ -212,35 +213,44 @@ class _KeyQuery:
             answer, reason = UNKNOWN, paths[0].reason
             message = f"Unknown whether {name} can {action}: {reason}."
         return PrincipalAccess(
-            identity.arn, identity.type, identity.account, party, access, answer, message, reason, list(paths)
+            identity.arn,
+            identity.type,
+            identity.account,
+            self._facts.account_names.get(identity.account),
+            party,
+            access,
+            answer,
+            message,
+            reason,
+            list(paths),
         )
 
-
-def _principal_access(verdict: Verdict, principal: Principal, answer: str, reason: str) -> PrincipalAccess:
-    path = AccessPath(
-        verdict.path,
-        verdict.source_id,
-        verdict.operations,
-        verdict.conditions,
-        needs_iam=verdict.needs_iam,
-        certain=verdict.access is not Access.UNKNOWN,
-        reason=verdict.reason,
-    )
-    principal_type = principal.type if verdict.principal != "*" else "everyone"
-    if principal_type == "everyone" and verdict.access is Access.ORGANIZATION and verdict.account is None:
-        principal_type = "organization"
-    elif principal_type == "everyone" and verdict.account is not None:
-        principal_type = "account"
-    elif principal_type in {"unknown", "canonical", "federated", "public"}:
-        principal_type = "other"
-    return PrincipalAccess(
-        verdict.principal,
-        principal_type,
-        verdict.account,
-        verdict.party,
-        verdict.access,
-        answer,
-        verdict.message,
-        reason,
-        [path],
-    )
+    def _principal_access(self, verdict: Verdict, principal: Principal, answer: str, reason: str) -> PrincipalAccess:
+        path = AccessPath(
+            verdict.path,
+            verdict.source_id,
+            verdict.operations,
+            verdict.conditions,
+            needs_iam=verdict.needs_iam,
+            certain=verdict.access is not Access.UNKNOWN,
+            reason=verdict.reason,
+        )
+        principal_type = principal.type if verdict.principal != "*" else "everyone"
+        if principal_type == "everyone" and verdict.account is not None:
+            principal_type = "account"
+        elif principal_type == "everyone" and verdict.access is Access.ORGANIZATION:
+            principal_type = "organization"
+        elif principal_type in {"unknown", "canonical", "federated", "public"}:
+            principal_type = "other"
+        return PrincipalAccess(
+            verdict.principal,
+            principal_type,
+            verdict.account,
+            self._facts.account_names.get(verdict.account or ""),
+            verdict.party,
+            verdict.access,
+            answer,
+            verdict.message,
+            reason,
+            [path],
+        )

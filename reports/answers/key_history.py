@@ -13,7 +13,7 @@ import duckdb
 
 from models.safe_text import printable
 from reports.answers import identifier_lookup, key_history_sql
-from reports.answers.change_event import Detail, Event, describe, format_account_region, run_to_dict, value
+from reports.answers.change_event import Detail, Event, describe, format_account_region
 from reports.answers.policy_diff import statement_details
 from reports.answers.text import counted
 from reports.answers.version_diff import VersionDiffs, label, read
@@ -49,19 +49,6 @@ class KeyHistory:
     events: list[Event] = field(default_factory=list)
     current: dict[str, Any] | None = None
     """Its row in the view `keys`; None if the key no longer exists."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "key_arn": self.key_arn,
-            "key_id": self.key_id,
-            "account_id": self.account_id,
-            "account_name": self.account_name,
-            "region": self.region,
-            "aliases": value(self.aliases),
-            "events": [event.to_dict() for event in self.events],
-            "current": value(self.current),
-        }
 
     def text_lines(self, last_run: RunRef) -> list[str]:
         """Lines for a terminal."""
@@ -106,12 +93,7 @@ class HistoryResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document that `kmsledger history --help` describes."""
-        return {
-            "format": FORMAT,
-            "to": run_to_dict(self.run),
-            "alias_arn": self.alias_arn,
-            "keys": [key.to_dict() for key in self.keys],
-        }
+        return {"format": FORMAT, "to": self.run, "alias_arn": self.alias_arn, "keys": self.keys}
 
     def to_text(self) -> str:
         """Text for a terminal."""
@@ -345,8 +327,8 @@ class _Events:
 
     def _event(self, key: KeyHistory, run_id: int, event_type: str, message: str, **values: Any) -> Event:
         place = {name: getattr(key, name) for name in ("account_id", "account_name", "region", "key_arn")}
-        values = {"subject": _label(key, run_id)} | values
-        return Event(run_id, self._started_at[run_id], event_type, message, **place, **values)
+        values = {"subject": _label(key, run_id), "message": message, "event_type": event_type} | values
+        return Event(run_id=run_id, occurred_at=self._started_at[run_id], **place, **values)
 
 
 def _unread_reason(row: Row | None) -> str | None:

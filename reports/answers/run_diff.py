@@ -18,7 +18,7 @@ from models.safe_text import printable
 from models.tables import versioned_tables
 from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
-from reports.answers.change_event import Detail, Event, format_account_region, run_to_dict
+from reports.answers.change_event import Detail, Event, format_account_region
 from reports.answers.run_gaps import RunGap, find_run_gaps
 from reports.answers.version_diff import VersionDiffs
 from reports.connections import new_cursor
@@ -51,11 +51,11 @@ class RunDiff:
         """The JSON document that `kmsledger diff --help` describes."""
         return {
             "format": FORMAT,
-            "from": None if self.start is None else run_to_dict(self.start),
-            "to": run_to_dict(self.end),
+            "from": self.start,
+            "to": self.end,
             "filters": self.filters,
-            "differences": [event.to_dict() for event in self.events],
-            "unknown": [gap.to_dict() for gap in self.gaps],
+            "differences": self.events,
+            "unknown": self.gaps,
         }
 
     def to_text(self) -> str:
@@ -196,19 +196,20 @@ def _events(duck: duckdb.DuckDBPyConnection, start: RunRef, end: RunRef, keys: S
         if event.resource_arn and event.event_type in {"resource_created", "resource_gone", "rekeyed"}:
             _add_keys(event, usage.get((event.event_type != "resource_gone", event.resource_arn), []))
     events = diffs.add_details(events)
-    keys_by_arn = {row["key_arn"]: row for row in rows(duck, _KEYS)}
-    for (run_id, key_arn), details in diffs.unreported(events):
-        row = keys_by_arn[key_arn]
+    at_end = {"run_id": end.run_id, "occurred_at": end.started_at}
+    keys_at_end = {row["key_arn"]: row | at_end for row in rows(duck, _KEYS)}
+    for (_, key_arn), details in diffs.unreported(events):
+        row = keys_at_end[key_arn]
         message = f"Key {row['subject']} changed: {', '.join(detail.name for detail in details)}."
-        events.append(Event(run_id, end.started_at, "metadata_changed", message, details=details, **row))
+        events.append(Event(event_type="metadata_changed", message=message, details=details, **row))
     rotations = (
         "SELECT * FROM internal.key_rotation_event WHERE valid_to IS NULL AND rotated_at > $since ORDER BY rotated_at"
     )
     for rotation in rows(duck, rotations, {"since": start.started_at}):
-        row = keys_by_arn[rotation["key_arn"]]
+        row = keys_at_end[rotation["key_arn"]]
         message = f"Key {row['subject']} was rotated on {stamp(rotation['rotated_at'])}."
         details = [Detail("rotation", "stated", after=rotation["rotation_type"])] if rotation["rotation_type"] else []
-        events.append(Event(end.run_id, end.started_at, "rotated", message, details=details, **row))
+        events.append(Event(event_type="rotated", message=message, details=details, **row))
     return events
 
 

@@ -10,7 +10,6 @@ from typing import Any, Final
 
 from models.safe_text import printable
 from models.settings import Settings
-from reports.answers.change_event import value
 from reports.answers.coverage_gate import DONE, FAILED, PARTIAL, check_coverage
 from reports.mart.connection import connect
 from reports.mart.rows import rows
@@ -48,7 +47,7 @@ class Runs:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document."""
-        return {"format": FORMAT, "runs": [{name: value(row[name]) for name in COLUMNS} for row in self.rows]}
+        return {"format": FORMAT, "runs": [{name: row[name] for name in COLUMNS} for row in self.rows]}
 
     def to_text(self) -> str:
         """A table for a terminal."""

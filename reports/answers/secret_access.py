@@ -92,7 +92,7 @@ def secret_answer(facts: Facts, secret: Mapping[str, Any], key: Key | None) -> t
         notes.append(f"The key is in state {key.state}: nobody can read the secret until that changes.")
     principals = [] if dangling else merge_principals(query.principals())
     arn, name, state = (key.facts.arn, key.name, key.state) if key else (secret["key_arn"], None, None)
-    return KeyAnswer(arn, name, state, principals, unknown, secret["role"]), notes
+    return KeyAnswer(arn, name, state, secret["role"], principals, unknown), notes
 
 
 def _protected_secret(facts: Facts, secret: Mapping[str, Any]) -> _ProtectedSecret:
@@ -218,9 +218,17 @@ class _SecretQuery:
         }
         everyone = identity.type == "everyone"
         name, account = names.get(identity.type, identity.arn), None if everyone else identity.account
-        access = Access.PUBLIC if everyone else access
         result = PrincipalAccess(
-            identity.arn, identity.type, account, party, access, YES, "", "", list(key_paths), list(secret_paths)
+            identity.arn,
+            identity.type,
+            account,
+            self._facts.account_names.get(account or ""),
+            party,
+            Access.PUBLIC if everyone else access,
+            YES,
+            message="",
+            access_paths=list(key_paths),
+            resource_access_paths=list(secret_paths),
         )
         both = (secret_paths, key_paths)
         unknown_reason = next((paths[0].reason for paths in both if not any(path.certain for path in paths)), "")
