@@ -17,6 +17,7 @@ from reports.rules.findings import STATUSES
 
 if TYPE_CHECKING:
     from reports.exports.asff import Hub
+    from reports.rules.findings import FindingRecord
 
 _RESOLVED, _ALL = "resolved", "all"
 _OPEN = ("fail", "unknown", "waived")
@@ -102,13 +103,20 @@ def findings(
         if run is None:
             raise MartError(f"{path} has no run: run `kmsledger crawl` first")
         check_names(connection, wanted)
-        records = read_findings(connection, wanted, by_account_region=output_format == "asff")
+        count = 0
+
+        def records() -> Iterator[FindingRecord]:
+            nonlocal count
+            for record in read_findings(connection, wanted, by_account_region=output_format == "asff"):
+                count += 1
+                yield record
+
         with _opened(output) as out:
             if output_format == "asff":
-                count = asff.write(out, run, records, hub)
+                asff.write(out, run, records(), hub)
             else:
                 writers = {"ocsf": ocsf.write, "sarif": sarif.write, "csv": csv_jsonl.csv, "jsonl": csv_jsonl.jsonl}
-                count = writers[output_format](out, run, records)
+                writers[output_format](out, run, records())
     if output != "-":
         click.echo(f"{output}: {count} finding{'' if count == 1 else 's'} of run {run.run_id}", err=True)
 
