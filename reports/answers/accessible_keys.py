@@ -14,7 +14,7 @@ from reports.access.engine.principals import Principal, classify, role_of
 from reports.answers import identifier_lookup
 from reports.answers.access_paths import AccessPath, protected_key
 from reports.answers.change_event import format_account_region
-from reports.answers.key_access import find_identity
+from reports.answers.key_access import IDENTITIES, find_identity
 from reports.answers.repository import Facts, Identity, opened
 from reports.answers.text import UNEVALUATED_POLICIES, and_more, describe_key
 from reports.answers.who_can_result import CONDITIONAL, UNKNOWN, UNUSED, YES
@@ -184,7 +184,7 @@ def _unknown_iam(facts: Facts, account: str) -> str:
         return (
             f"Account {account} is outside the organization: its own IAM decides which of its principals have access."
         )
-    if facts.iam.get(account, ("none", None))[0] == "current":
+    if facts.complete_iam(account):
         return ""
     return f"Where access depends on IAM, the principals are unknown: {facts.why_no_iam(account)}."
 
@@ -192,7 +192,7 @@ def _unknown_iam(facts: Facts, account: str) -> str:
 def _paths_of_account(facts: Facts, account: str) -> Iterator[Row]:
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     # With IAM collected, an account's access is certain: its root user has it, and its identities have rows of their own.
-    uncollected = account in facts.organization.accounts and facts.iam.get(account, ("none", None))[0] != "current"
+    uncollected = account in facts.organization.accounts and not facts.complete_iam(account)
     for row in rows(facts.duck, _ACCESS.format(f"(principal_account = $account{everyone})"), {"account": account}):
         answer = _answer(row)
         yield row | {"answer": YES if answer == CONDITIONAL and not uncollected else answer, "identity_policies": []}
@@ -201,7 +201,7 @@ def _paths_of_account(facts: Facts, account: str) -> Iterator[Row]:
 def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[Row], str, Identity | None]:
     """The access paths of one principal, which IAM policies are unknown, and the identity if its policies are known."""
     account = principal.account
-    if principal.type not in {"role", "user", "session"} or account is None:
+    if principal.type not in IDENTITIES or account is None:
         query = _ACCESS.format("principal = $principal").replace(", 'aws_service'", "")
         named = rows(facts.duck, query, {"principal": principal.written})
         return [row | {"answer": _answer(row), "identity_policies": []} for row in named], "", None
@@ -218,7 +218,7 @@ def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[Row], 
     identity = find_identity(facts, principal) if facts.known_iam(account) else None
     if identity is not None:
         return list(_evaluated_paths(facts, identity, candidates)), "", identity
-    if facts.iam.get(account, ("none", None))[0] == "current":
+    if facts.complete_iam(account):
         return [], f"The IAM of account {account} has no such user or role.", None
     paths = [row | {"answer": _answer(row), "identity_policies": []} for row in candidates]
     return paths, _unknown_iam(facts, account), None
