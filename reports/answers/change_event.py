@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
@@ -108,6 +108,11 @@ def describe(raw: Any) -> str:
         return ", ".join(describe(item) for item in raw) or "-"
     text = raw if isinstance(raw, str) else json.dumps(raw, ensure_ascii=False, sort_keys=True)
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
+
+
+def rank(event_type: str, first: Sequence[str]) -> int:
+    """The position of an event type in an order that begins with some types; all others follow."""
+    return first.index(event_type) if event_type in first else len(first)
 
 
 def format_account_region(account_id: str | None, account_name: str | None, region: str | None) -> str:

@@ -18,8 +18,9 @@ from models.safe_text import printable
 from models.tables import versioned_tables
 from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
-from reports.answers.change_event import Detail, Event, format_account_region
+from reports.answers.change_event import Detail, Event, format_account_region, rank
 from reports.answers.run_gaps import RunGap, find_run_gaps
+from reports.answers.text import counted
 from reports.answers.version_diff import VersionDiffs
 from reports.connections import new_cursor
 from reports.mart import as_of_connection, change_log
@@ -31,6 +32,8 @@ from reports.mart.rows import rows
 FORMAT = "kmsledger.diff/1"
 _WITH_UNCHANGED = frozenset({"key", "alias", "account", "resource"})
 """Fact tables whose unchanged facts are needed too, for names and account-regions."""
+_FIRST = ("account_joined", "key_created", "policy_opened", "policy_changed")
+"""The order of a key's events by type, before all other types."""
 _POLICY_TABLES = ("policy", "policy_statement", "policy_principal")
 _WITH_EARLIER = {"key": "key_arn", "account": "account_id", "resource": "resource_arn"}
 """Fact tables from which facts that ended before the first run are needed too, because they are not new in the second run."""
@@ -70,8 +73,7 @@ class RunDiff:
                     lines.append(printable(f"  {key}"))
                 for event in events:
                     lines += event.text_lines("    " if key else "  ")
-        count = len(self.events)
-        lines += ["", f"{count:,} difference{'' if count == 1 else 's'}." if count else "No differences."]
+        lines += ["", f"{counted(len(self.events), 'difference')}." if self.events else "No differences."]
         if self.gaps:
             lines += ["", "Unknown; the last known state was used:", *(gap.text_line("  ") for gap in self.gaps)]
         return "\n".join(lines)
@@ -261,20 +263,9 @@ def _matches_filters(event: Event, keys: Sequence[str] | None, accounts: Sequenc
     return not event_keys.isdisjoint(keys)
 
 
-_RANKS = {
-    event_type: rank
-    for rank, event_type in enumerate(("account_joined", "key_created", "policy_opened", "policy_changed"))
-}
-
-
 def _order(event: Event) -> tuple[Any, ...]:
-    return (
-        *_account_region(event),
-        event.key_arn or "",
-        _RANKS.get(event.event_type, len(_RANKS)),
-        event.event_type,
-        event.message,
-    )
+    place = (*_account_region(event), event.key_arn or "")
+    return (*place, rank(event.event_type, _FIRST), event.event_type, event.message)
 
 
 def _account_region(event: Event) -> tuple[str, str, str]:
