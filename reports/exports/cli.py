@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 _RESOLVED, _ALL = "resolved", "all"
 _OPEN = ("fail", "unknown", "waived")
-_DEFAULTS = {
-    "ocsf": (*_OPEN, _RESOLVED),
-    "asff": (*_OPEN, _RESOLVED),
-    "sarif": _OPEN,
-    "csv": (*_OPEN, _RESOLVED),
-    "jsonl": (*_OPEN, _RESOLVED),
-}
 _HUB = r"[0-9]{12}/[a-z]{2}(-[a-z]+)+-[0-9]+"
 
 
@@ -46,7 +39,7 @@ def _hub(_context: click.Context, _parameter: click.Parameter, value: str | None
 @CONFIG
 @MART
 @AS_OF
-@format_option(*_DEFAULTS, required=True)
+@format_option("ocsf", "asff", "sarif", "csv", "jsonl", required=True)
 @click.option(
     "--output", default="-", metavar="FILE|-", help="Write to this file, atomically. [default: standard output]"
 )
@@ -92,7 +85,7 @@ def findings(
 
     if hub is not None and output_format != "asff":
         raise click.UsageError("--security-hub needs --format asff")
-    selected = set(statuses or _DEFAULTS[output_format])
+    selected = statuses or (_OPEN if output_format == "sarif" else (*_OPEN, _RESOLVED))
     chosen = STATUSES if _ALL in selected else tuple(status for status in STATUSES if status in selected)
     wanted = FindingFilter(statuses=chosen, resolved=_RESOLVED in selected, **filters)
     path = mart_path or configured_mart(config_path)
