@@ -15,12 +15,15 @@ _LONGEST = 400
 _SIGNS = {"changed": "~ ", "added": "+ ", "removed": "- ", "stated": ""}
 
 
+Change = Literal["changed", "added", "removed", "stated"]
+
+
 @dataclass(frozen=True, slots=True)
 class Detail:
     """One value before and after. If it has parts, the parts describe the change."""
 
     name: str
-    change: Literal["changed", "added", "removed", "stated"]
+    change: Change
     before: Any = None
     after: Any = None
     parts: tuple[Detail, ...] = ()
