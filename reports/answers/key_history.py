@@ -132,8 +132,7 @@ def history(path: Path, text: str) -> HistoryResult:
 
     Raises MartError, or QueryError (exit code 2) if nothing matches, or if several keys have the ID or several aliases the name.
     """
-    duck = as_of_connection.opened(path)
-    with duck:
+    with as_of_connection.opened(path) as duck:
         match = find_one(duck, text)
         runs = moments(duck)
         histories = key_histories(duck, runs, match.key_arns)

@@ -64,7 +64,8 @@ class RunDiff:
     def to_text(self) -> str:
         """Text for a terminal: by account and region, then by key, each message with its details below."""
         if self.start is None:
-            return f"{_capital(str(self.end))} is the first run: there is no earlier run to compare it with."
+            text = f"{self.end} is the first run: there is no earlier run to compare it with."
+            return text.replace("run", "Run", 1)
         lines = [f"From {self.start} to {self.end}:"]
         for (account, account_name, region), group in groupby(self.events, _account_region):
             lines += ["", printable(format_account_region(account, account_name or None, region or None))]
@@ -87,8 +88,7 @@ def diff(
     ``key`` is a key ARN, key ID or alias, ``account`` an ID or a name. Raises MartError, or QueryError for unknown names, a
     date before the first run, and runs in the wrong order.
     """
-    duck = as_of_connection.opened(path)
-    with duck:
+    with as_of_connection.opened(path) as duck:
         runs = moments(duck)
         last = resolve_as_of(runs, end)
         first = before(runs, last) if start is None else resolve_as_of(runs, start)
@@ -96,7 +96,7 @@ def diff(
             raise QueryError(f"{first} is later than {last}: pass the earlier run to --from and the later run to --to")
         accounts = None if account is None else identifier_lookup.find_accounts(duck, account)
         keys = None if key is None else _keys(duck, key, accounts, (first or last, last))
-        filters = {"key_arns": None if keys is None else list(keys), "account_ids": accounts and list(accounts)}
+        filters = {"key_arns": keys and list(keys), "account_ids": accounts and list(accounts)}
         if first is None:
             return RunDiff(None, last, [], [], filters)
         gaps = find_run_gaps(duck, first, last, keys, accounts)
@@ -270,7 +270,3 @@ def _order(event: Event) -> tuple[Any, ...]:
 
 def _account_region(event: Event) -> tuple[str, str, str]:
     return (event.account_id or "", event.account_name or "", event.region or "")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,13 @@ from reports.mart.as_of import RunRef
 FORMAT = "kmsledger.who-can/1"
 YES, CONDITIONAL, UNKNOWN, UNUSED = "yes", "conditional", "unknown", "unused"
 """Whether the principal has access; ``conditional`` on IAM policies that were not collected; ``unused``: no such principal."""
+_HEADINGS = {
+    YES: "Yes",
+    CONDITIONAL: "Depends on IAM",
+    UNKNOWN: "Unknown",
+    UNUSED: "Allowed, but no such principal exists",
+}
+_RANK = {answer: rank for rank, answer in enumerate(_HEADINGS)}
 
 
 @dataclass(slots=True)
@@ -101,13 +108,7 @@ class Answer:
             state = f", state {key.key_state}" if key.key_state not in {None, "Enabled"} else ""
             role = f", {key.role}" if key.role else ""
             yield f"Key {key.key_arn}{name}{role}{state}"
-        headings = (
-            (YES, "Yes"),
-            (CONDITIONAL, "Depends on IAM"),
-            (UNKNOWN, "Unknown"),
-            (UNUSED, "Allowed, but no such principal exists"),
-        )
-        for answer, heading in headings:
+        for answer, heading in _HEADINGS.items():
             principals = [principal for principal in key.principals if principal.answer == answer]
             if principals:
                 yield f"  {heading}:"
@@ -150,13 +151,10 @@ def merge_principals(principals: Iterable[PrincipalAccess]) -> list[PrincipalAcc
             (first.resource_access_paths, principal.resource_access_paths),
         ):
             paths.extend(path for path in more if path not in paths)
-        if _RANK.index(principal.answer) < _RANK.index(first.answer):
+        if _RANK[principal.answer] < _RANK[first.answer]:
             first.answer, first.message, first.reason = principal.answer, principal.message, principal.reason
     return sorted(merged.values(), key=_order)
 
 
-_RANK: Sequence[str] = (YES, CONDITIONAL, UNKNOWN, UNUSED)
-
-
 def _order(principal: PrincipalAccess) -> tuple[int, str, str]:
-    return _RANK.index(principal.answer), principal.account_id or "", principal.principal
+    return _RANK[principal.answer], principal.account_id or "", principal.principal
