@@ -15,8 +15,8 @@ from reports.access.engine.model import Access, KeyFacts, relation
 from reports.access.engine.policy_parser import Named
 from reports.access.engine.principals import Principal, classify
 from reports.answers.access_paths import (
+    ANONYMOUS_ACCOUNT,
     AccessPath,
-    anonymous,
     protected_key,
     protected_resource,
     uncollected,
@@ -166,7 +166,7 @@ class _SecretQuery:
             elif principal.type == "session" and (session := find_identity(self._facts, principal)):
                 yield session
         if everyone:
-            yield anonymous()
+            yield uncollected(ANONYMOUS_ACCOUNT, "*", "everyone")
 
     def _named(self) -> list[Principal]:
         """Identities that the secret's policy names, and those of its account that the key's policy or grants name."""
