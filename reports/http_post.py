@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, cast
@@ -41,53 +41,49 @@ def post(
     def keep(chunk: bytes) -> None:
         answer.extend(chunk[: _ANSWER_BYTES - len(answer)])
 
+    options = {
+        pycurl.POSTFIELDS: body,
+        pycurl.HTTPHEADER: [f"{name}: {value}" for name, value in {"expect": "", **headers}.items()],
+        pycurl.WRITEFUNCTION: keep,
+    }
+    with _performed(url, options, timeout, ca_bundle, setting) as handle:
+        return Answer(handle.getinfo(pycurl.RESPONSE_CODE), bytes(answer), handle.getinfo(pycurl.REDIRECT_URL))
+
+
+def connect(url: str, *, timeout: float, ca_bundle: Path | None, setting: str) -> None:
+    """Connect as for a request, through the same proxy and with TLS, and send nothing. Raises NoAnswerError."""
+    with _performed(url, {pycurl.CONNECT_ONLY: 1}, min(timeout, CONNECTION_TIMEOUT), ca_bundle, setting):
+        pass
+
+
+@contextlib.contextmanager
+def _performed(
+    url: str, options: Mapping[int, Any], timeout: float, ca_bundle: Path | None, setting: str
+) -> Iterator[pycurl.Curl]:
+    """A handle whose transfer has ended, or at least has a status. Raises NoAnswerError."""
+    # The trusted authorities are those of the settings, or those of the system as Python's TLS knows them.
+    system = ssl.get_default_verify_paths()
+    cafile, capath = (system.cafile, system.capath) if ca_bundle is None else (str(ca_bundle), None)
+    common = {
+        pycurl.URL: url,
+        pycurl.USERAGENT: "kmsledger",
+        pycurl.FOLLOWLOCATION: 0,
+        pycurl.NOSIGNAL: 1,
+        pycurl.TIMEOUT_MS: max(1, int(timeout * 1000)),
+        pycurl.CAINFO: cafile,
+        pycurl.CAPATH: capath,
+    }
     with contextlib.closing(pycurl.Curl()) as handle:
-        for option, value in (
-            *_connection(url, timeout, ca_bundle),
-            (pycurl.POSTFIELDS, body),
-            (pycurl.HTTPHEADER, [f"{name}: {value}" for name, value in {"expect": "", **headers}.items()]),
-            (pycurl.WRITEFUNCTION, keep),
-        ):
-            handle.setopt(option, value)
+        for option, value in {**common, **options}.items():
+            if value is not None:
+                handle.setopt(option, value)
         try:
             handle.perform()
         except pycurl.error as error:
             # The status decides, even if the rest of the answer never ends or its connection breaks.
             if handle.getinfo(pycurl.RESPONSE_CODE) < 200:
                 raise NoAnswerError(_cause(error, timeout, setting)) from error
-        return Answer(handle.getinfo(pycurl.RESPONSE_CODE), bytes(answer), handle.getinfo(pycurl.REDIRECT_URL))
-
-
-def connect(url: str, *, timeout: float, ca_bundle: Path | None, setting: str) -> None:
-    """Connect as for a request, through the same proxy and with TLS, and send nothing. Raises NoAnswerError."""
-    timeout = min(timeout, CONNECTION_TIMEOUT)
-    with contextlib.closing(pycurl.Curl()) as handle:
-        for option, value in (*_connection(url, timeout, ca_bundle), (pycurl.CONNECT_ONLY, 1)):
-            handle.setopt(option, value)
-        try:
-            handle.perform()
-        except pycurl.error as error:
-            raise NoAnswerError(_cause(error, timeout, setting)) from error
-
-
-def _connection(url: str, timeout: float, ca_bundle: Path | None) -> list[tuple[int, Any]]:
-    """The options of each connection."""
-    return [
-        (pycurl.URL, url),
-        (pycurl.USERAGENT, "kmsledger"),
-        (pycurl.FOLLOWLOCATION, 0),
-        (pycurl.NOSIGNAL, 1),
-        (pycurl.TIMEOUT_MS, max(1, int(timeout * 1000))),
-        *_authorities(ca_bundle),
-    ]
-
-
-def _authorities(ca_bundle: Path | None) -> list[tuple[int, str]]:
-    """The trusted certificate authorities: those of the settings, or those of the system as Python's TLS knows them."""
-    if ca_bundle is not None:
-        return [(pycurl.CAINFO, str(ca_bundle))]
-    paths = ssl.get_default_verify_paths()
-    return [(option, path) for option, path in ((pycurl.CAINFO, paths.cafile), (pycurl.CAPATH, paths.capath)) if path]
+        yield handle
 
 
 def _cause(error: pycurl.error, timeout: float, setting: str) -> str:

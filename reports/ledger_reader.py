@@ -51,8 +51,7 @@ _BOOKKEEPING = frozenset({"content_hash"})
 
 def tables() -> list[Table]:
     """The ledger's tables that the mart copies."""
-    found = [mapped.__table__ for mapped in (*versioned_tables().values(), *_BESIDE_FACETS)]
-    return [table for table in found if isinstance(table, Table)]
+    return [mapped.table() for mapped in (*versioned_tables().values(), *_BESIDE_FACETS)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,19 +128,17 @@ def copy_slices(duck: duckdb.DuckDBPyConnection, engine_url: str, wanted: Iterab
 def _copy(
     duck: duckdb.DuckDBPyConnection, source: adbc_driver_manager.AdbcConnection, query: str, create: str, what: str
 ) -> None:
-    statement = adbc_driver_manager.AdbcStatement(source)
     try:
-        statement.set_sql_query(query)
-        stream, _ = statement.execute_query()
-        duck.register("arriving", stream)
-        try:
-            duck.execute(create)
-        finally:
-            duck.unregister("arriving")
+        with adbc_driver_manager.AdbcStatement(source) as statement:
+            statement.set_sql_query(query)
+            stream, _ = statement.execute_query()
+            duck.register("arriving", stream)
+            try:
+                duck.execute(create)
+            finally:
+                duck.unregister("arriving")
     except adbc_driver_manager.Error as error:
         raise LedgerReadError(f"{what} cannot be read: {error}") from error
-    finally:
-        statement.close()
 
 
 def _sqlite_query(table: Table, columns: list[Column[object]]) -> str:
@@ -164,20 +161,19 @@ def _postgresql_query(table: Table, columns: list[Column[object]]) -> str:
     return f'SELECT {names} FROM "{table.name}"'
 
 
-def _example(column: Column[object]) -> str:
-    if isinstance(column.type, UtcDateTime):
-        return "'1970-01-01 00:00:00'"
-    if isinstance(column.type, Boolean | Integer):
-        return "0"
-    return "x'00'" if isinstance(column.type, LargeBinary) else "''"
-
-
 def _type(column: Column[object]) -> str:
     if isinstance(column.type, UtcDateTime):
         return "TIMESTAMP"
     if isinstance(column.type, Boolean):
         return "BOOLEAN"
     return "INTEGER" if isinstance(column.type, Integer) else "VARCHAR"
+
+
+_EXAMPLES = {"TIMESTAMP": "'1970-01-01 00:00:00'", "BOOLEAN": "0", "INTEGER": "0", "VARCHAR": "''"}
+
+
+def _example(column: Column[object]) -> str:
+    return "x'00'" if isinstance(column.type, LargeBinary) else _EXAMPLES[_type(column)]
 
 
 def _cast(column: Column[object]) -> str:
@@ -216,7 +212,6 @@ def _source(engine_url: str) -> Iterator[adbc_driver_manager.AdbcConnection]:
 
 
 def _run(connection: adbc_driver_manager.AdbcConnection, statement_text: str) -> None:
-    statement = adbc_driver_manager.AdbcStatement(connection)
-    statement.set_sql_query(statement_text)
-    statement.execute_update()
-    statement.close()
+    with adbc_driver_manager.AdbcStatement(connection) as statement:
+        statement.set_sql_query(statement_text)
+        statement.execute_update()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import orjson
 
@@ -21,6 +22,7 @@ from reports.access.engine.policy_parser import Named, Policy, Statement
 from reports.access.engine.principals import classify
 from reports.access.engine.request_principals import Caller, Kind, Origin, audience
 from reports.access.engine.solver import Call, Denies, Rule, denies_of, describe_rule, search
+from reports.answers.change_event import fields_of
 from reports.answers.policy_documents import Document, StatementMatch, document, rules_about
 from reports.answers.repository import Identity, Key
 
@@ -49,6 +51,10 @@ class AccessPath:
     certain: bool = True
     reason: str = ""
     """Why it is not certain."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON object, in which empty texts are null."""
+        return {name: None if raw == "" else raw for name, raw in fields_of(self).items()}
 
     def describe(self) -> str:
         """A phrase such as ``statement Use with policy x (#0), only through ...``."""
@@ -100,9 +106,7 @@ def protected_key(
     analyzer = PolicyAnalyzer(policy, key.facts, organization)
     grants = tuple((grant, analyse_grant(grant, key.facts, organization, key.policy)) for grant in key.grants)
     unread = "" if policy.readable else "a statement of the key policy cannot be parsed"
-    return ProtectedResource(
-        key.facts, organization, analyzer.rules, unread, iam_sufficient=False, context=context, grants=grants
-    )
+    return ProtectedResource(key.facts, organization, analyzer.rules, unread, context=context, grants=grants)
 
 
 def protected_resource(
@@ -140,11 +144,6 @@ def root_of(account: str, partition: str = "aws") -> Identity:
     return Identity(f"arn:{partition}:iam::{account}:root", account, "root", policies=(_ALLOW_ALL,))
 
 
-def anonymous() -> Identity:
-    """Anyone with an AWS account."""
-    return Identity("*", ANONYMOUS_ACCOUNT, "everyone", collected=False, chooses_tags=True)
-
-
 def uncollected(account: str, arn: str, kind: str = "account") -> Identity:
     """An identity of an account whose IAM policies are unknown; all of its principals, if the ARN is that of the root user."""
     return Identity(arn, account, kind, collected=False, chooses_tags=True)
@@ -178,12 +177,9 @@ class _PathSearch:
         boundary = identity.boundary
         self._own_rules = rules_about(identity.policies, action, arn, operation=operation)
         self._boundary = rules_about([boundary], action, arn, operation=operation) if boundary else None
-        own = (*self._own_rules.allows, *self._own_rules.denies)
-        bound = (*self._boundary.allows, *self._boundary.denies) if self._boundary else ()
-        elements = [
-            *(element for rule in resource.rules for element in rule.elements),
-            *(element for match in (*own, *bound) for element in match.rule.elements),
-        ]
+        limits = [self._own_rules, self._boundary] if self._boundary else [self._own_rules]
+        matches = [match for rules in limits for match in (*rules.allows, *rules.denies)]
+        elements = [each for rule in (*resource.rules, *(match.rule for match in matches)) for each in rule.elements]
         self._call = Call(
             CandidateContext(compared_values(elements), resource.facts, resource.organization),
             caller,
@@ -191,8 +187,7 @@ class _PathSearch:
             INSIDE_NETWORKS,
             self._fixed_values(elements),
         )
-        denies = [*self._own_rules.denies, *(self._boundary.denies if self._boundary else ())]
-        self._own_denies: Denies = [(deny.rule, deny.certain or None) for deny in denies]
+        self._own_denies: Denies = [(deny.rule, deny.certain or None) for rules in limits for deny in rules.denies]
 
     def access_paths(self) -> Iterable[AccessPath]:
         denies = [*denies_of(self._resource.rules, self._caller, self._operation), *self._own_denies]
@@ -205,13 +200,14 @@ class _PathSearch:
             iam_only = rule.statement.position < 0
             if self._resource.iam_sufficient and same_account and not direct and not iam_only:
                 continue  # the IAM rule of the own account already covers it
-            path, source_id = ("iam", "") if iam_only else ("policy", rule.name)
-            paths = list(self._through(path, source_id, rule.elements, denies, direct=direct))
+            source = ("iam", "") if iam_only else ("policy", rule.name)
+            path = self._through(*source, rule.elements, denies, direct=direct)
             everyone = rule.audience.everyone or rule.audience.inverted
-            if not paths and direct and everyone and self._boundary is not None:
-                allowed = search(rule.elements, denies, self._call).answer is not False
-                paths = [AccessPath(path, source_id, (), certain=False, reason=_BOUNDARY_CAVEAT)] if allowed else []
-            yield from paths
+            if path is None and direct and everyone and self._boundary is not None:
+                if search(rule.elements, denies, self._call).answer is not False:
+                    yield AccessPath(*source, (), certain=False, reason=_BOUNDARY_CAVEAT)
+            elif path:
+                yield path
         for grant, verdicts in self._resource.grants:
             yield from self._through_grant(grant, verdicts)
 
@@ -231,26 +227,19 @@ class _PathSearch:
                 continue
             direct = by_name and self._identity.account == self._resource.facts.account
             unknown_reason = verdict.reason if verdict.access is Access.UNKNOWN else ""
-            for path in self._through("grant", grant.grant_id, (), self._own_denies, direct=direct):
+            if path := self._through("grant", grant.grant_id, (), self._own_denies, direct=direct):
+                constraints = constraint_conditions(grant.constraints, self._operation)
                 yield replace(
                     path,
-                    conditions="; ".join(
-                        filter(None, (constraint_conditions(grant.constraints, self._operation), path.conditions))
-                    ),
+                    conditions="; ".join(filter(None, (constraints, path.conditions))),
                     certain=path.certain and not unknown_reason,
                     reason=path.reason or unknown_reason,
                 )
 
     def _through(
-        self,
-        path: str,
-        source_id: str,
-        elements: tuple[Element, ...],
-        denies: Denies,
-        *,
-        direct: bool,
-    ) -> Iterable[AccessPath]:
-        """At most one path, with every statement of the identity that allows it."""
+        self, path: str, source_id: str, elements: tuple[Element, ...], denies: Denies, *, direct: bool
+    ) -> AccessPath | None:
+        """The path, if there is one, with every statement of the identity that allows it."""
         unlimited: tuple[StatementMatch | None, ...] = (None,)
         identity = self._identity
         allows = unlimited if direct or not identity.collected else self._own_rules.allows
@@ -273,18 +262,18 @@ class _PathSearch:
         hidden = bool(unread) and not (direct and beyond) and search(elements, denies, self._call).answer is not False
         unread = unread or self._resource.unread
         if unread and (certain or uncertain or hidden):
-            policies = tuple(filter(None, (*certain, *uncertain)))
-            conditions = describe_rule(elements, denies, self._call)
-            yield AccessPath(path, source_id, (), conditions, policies, needs_iam, certain=False, reason=unread)
+            names, reason = (*certain, *uncertain), unread
         elif certain:
             # If several statements allow it, the one with the fewest conditions decides.
             conditions = min((describe_rule(each, denies, self._call) for each in certain.values()), key=len)
-            yield AccessPath(path, source_id, (), conditions, tuple(filter(None, certain)), needs_iam)
+            return AccessPath(path, source_id, (), conditions, tuple(filter(None, certain)), needs_iam)
         elif uncertain:
             name, reason = next(iter(uncertain.items()))
-            policies = (name,) if name else ()
-            conditions = describe_rule(elements, denies, self._call)
-            yield AccessPath(path, source_id, (), conditions, policies, needs_iam, certain=False, reason=reason)
+            names = (name,)
+        else:
+            return None
+        conditions, policies = describe_rule(elements, denies, self._call), tuple(filter(None, names))
+        return AccessPath(path, source_id, (), conditions, policies, needs_iam, certain=False, reason=reason)
 
     def _fixed_values(self, elements: Iterable[Element]) -> dict[str, Value]:
         """The condition keys whose values are known for this identity and resource."""

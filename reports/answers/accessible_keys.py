@@ -12,9 +12,9 @@ from reports.access.engine.kms_actions import KEY_LEVEL
 from reports.access.engine.policy_parser import Named
 from reports.access.engine.principals import Principal, classify, role_of
 from reports.answers import identifier_lookup
-from reports.answers.access_paths import AccessPath, protected_key
-from reports.answers.change_event import format_account_region, run_to_dict
-from reports.answers.key_access import find_identity
+from reports.answers.access_paths import protected_key
+from reports.answers.change_event import format_account_region
+from reports.answers.key_access import IDENTITIES, find_identity
 from reports.answers.repository import Facts, Identity, opened
 from reports.answers.text import UNEVALUATED_POLICIES, and_more, describe_key
 from reports.answers.who_can_result import CONDITIONAL, UNKNOWN, UNUSED, YES
@@ -67,7 +67,7 @@ class AccessibleKeys:
         """The JSON document that `kmsledger what-can --help` describes."""
         return {
             "format": FORMAT,
-            "as_of": run_to_dict(self.run),
+            "as_of": self.run,
             "principal": self.principal,
             "principal_type": self.principal_type,
             "unknown": self.unknown or None,
@@ -184,7 +184,7 @@ def _unknown_iam(facts: Facts, account: str) -> str:
         return (
             f"Account {account} is outside the organization: its own IAM decides which of its principals have access."
         )
-    if facts.iam.get(account, ("none", None))[0] == "current":
+    if facts.complete_iam(account):
         return ""
     return f"Where access depends on IAM, the principals are unknown: {facts.why_no_iam(account)}."
 
@@ -192,19 +192,19 @@ def _unknown_iam(facts: Facts, account: str) -> str:
 def _paths_of_account(facts: Facts, account: str) -> Iterator[Row]:
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     # With IAM collected, an account's access is certain: its root user has it, and its identities have rows of their own.
-    uncollected = account in facts.organization.accounts and facts.iam.get(account, ("none", None))[0] != "current"
+    uncollected = account in facts.organization.accounts and not facts.complete_iam(account)
     for row in rows(facts.duck, _ACCESS.format(f"(principal_account = $account{everyone})"), {"account": account}):
-        answer = _answer(row)
-        yield row | {"answer": YES if answer == CONDITIONAL and not uncollected else answer, "identity_policies": []}
+        path = _unevaluated(row)
+        yield path | {"answer": YES} if path["answer"] == CONDITIONAL and not uncollected else path
 
 
 def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[Row], str, Identity | None]:
     """The access paths of one principal, which IAM policies are unknown, and the identity if its policies are known."""
     account = principal.account
-    if principal.type not in {"role", "user", "session"} or account is None:
+    if principal.type not in IDENTITIES or account is None:
         query = _ACCESS.format("principal = $principal").replace(", 'aws_service'", "")
         named = rows(facts.duck, query, {"principal": principal.written})
-        return [row | {"answer": _answer(row), "identity_policies": []} for row in named], "", None
+        return list(map(_unevaluated, named)), "", None
     everyone = f" OR {_IN_ORGANIZATION}" if account in facts.organization.accounts else ""
     where = (
         "(principal IN ($principal, $role) OR (principal_account = $account AND (principal = '*' OR principal = $account "
@@ -218,16 +218,15 @@ def _paths_of_principal(facts: Facts, principal: Principal) -> tuple[list[Row], 
     identity = find_identity(facts, principal) if facts.known_iam(account) else None
     if identity is not None:
         return list(_evaluated_paths(facts, identity, candidates)), "", identity
-    if facts.iam.get(account, ("none", None))[0] == "current":
+    if facts.complete_iam(account):
         return [], f"The IAM of account {account} has no such user or role.", None
-    paths = [row | {"answer": _answer(row), "identity_policies": []} for row in candidates]
-    return paths, _unknown_iam(facts, account), None
+    return list(map(_unevaluated, candidates)), _unknown_iam(facts, account), None
 
 
-def _answer(row: Row) -> str:
-    if row["access"] in {"unknown", "deleted"}:
-        return UNKNOWN if row["access"] == "unknown" else UNUSED
-    return CONDITIONAL if row["needs_iam"] else YES
+def _unevaluated(row: Row) -> Row:
+    """An access path whose answer does not depend on policies of identities."""
+    answer = CONDITIONAL if row["needs_iam"] else YES
+    return row | {"answer": {"unknown": UNKNOWN, "deleted": UNUSED}.get(row["access"], answer), "identity_policies": []}
 
 
 def _evaluated_paths(facts: Facts, identity: Identity, candidates: Iterable[Row]) -> Iterator[Row]:
@@ -238,27 +237,15 @@ def _evaluated_paths(facts: Facts, identity: Identity, candidates: Iterable[Row]
     for key in facts.keys(list(rows_by_key)):
         key_rows = rows_by_key[key.facts.arn]
         if key.policy is None and not key.grants:
-            yield from (
-                row | {"answer": UNKNOWN, "identity_policies": []} for row in key_rows if row["access"] == "unknown"
-            )
+            yield from (_unevaluated(row) for row in key_rows if row["access"] == "unknown")
             continue
         for path in protected_key(key, facts.organization).access_paths(identity, _OPERATIONS):
             source = (path.path, path.source_id)
             row = next((row for row in key_rows if (row["path"], row["source_id"]) == source), key_rows[0])
-            yield row | _path_to_dict(path)
-
-
-def _path_to_dict(path: AccessPath) -> Row:
-    return {
-        "path": path.path,
-        "source_id": path.source_id,
-        "operations": list(path.operations),
-        "conditions": path.conditions,
-        "needs_iam": bool(path.identity_policies),
-        "reason": path.reason,
-        "answer": YES if path.certain else UNKNOWN,
-        "identity_policies": list(path.identity_policies),
-    }
+            names = ("path", "source_id", "operations", "conditions", "reason")
+            answer = {"answer": YES if path.certain else UNKNOWN, "identity_policies": path.identity_policies}
+            needs_iam = {"needs_iam": bool(path.identity_policies)}
+            yield row | {name: getattr(path, name) for name in names} | needs_iam | answer
 
 
 _KEY_COLUMNS = ("key_arn", "key_alias", "account_id", "account_name", "region", "key_state")

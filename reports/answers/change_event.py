@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Literal
 
 from models.safe_text import printable
@@ -15,12 +15,15 @@ _LONGEST = 400
 _SIGNS = {"changed": "~ ", "added": "+ ", "removed": "- ", "stated": ""}
 
 
+Change = Literal["changed", "added", "removed", "stated"]
+
+
 @dataclass(frozen=True, slots=True)
 class Detail:
     """One value before and after. If it has parts, the parts describe the change."""
 
     name: str
-    change: Literal["changed", "added", "removed", "stated"]
+    change: Change
     before: Any = None
     after: Any = None
     parts: tuple[Detail, ...] = ()
@@ -29,8 +32,8 @@ class Detail:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object: name, change, before, after, and parts if there are any."""
-        values = {"name": self.name, "change": self.change, "before": value(self.before), "after": value(self.after)}
-        return values | ({"parts": [part.to_dict() for part in self.parts]} if self.parts else {})
+        values = {"name": self.name, "change": self.change, "before": self.before, "after": self.after}
+        return values | ({"parts": self.parts} if self.parts else {})
 
     def text_lines(self, indent: str) -> Iterator[str]:
         """Lines for a terminal, without control characters."""
@@ -48,14 +51,13 @@ class Detail:
         return describe(self.before if self.change == "removed" else self.after)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Event:
     """A change that a run saw first. Times are UTC; the change itself happened before ``occurred_at``."""
 
     run_id: int
     occurred_at: dt.datetime
     event_type: str
-    message: str
     severity: str = "info"
     account_id: str | None = None
     account_name: str | None = None
@@ -63,30 +65,12 @@ class Event:
     key_arn: str | None = None
     resource_arn: str | None = None
     subject: str | None = None
+    message: str
     before: str | None = None
     after: str | None = None
     until_run: int | None = None
     """For a state that ended: the first run without it."""
     details: list[Detail] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON object that always has every field."""
-        names = (
-            *(
-                "run_id",
-                "occurred_at",
-                "event_type",
-                "severity",
-                "account_id",
-                "account_name",
-                "region",
-                "key_arn",
-                "resource_arn",
-            ),
-            *("subject", "message", "before", "after", "until_run"),
-        )
-        fields = {name: value(getattr(self, name)) for name in names}
-        return fields | {"details": [detail.to_dict() for detail in self.details]}
 
     def text_lines(self, indent: str, lead: str = "") -> Iterator[str]:
         """The message, then its details, indented."""
@@ -95,14 +79,23 @@ class Event:
             yield from detail.text_lines(f"{indent}{' ' * len(lead)}  ")
 
 
-def value(raw: Any) -> Any:
-    """A value of the mart for JSON."""
+def fields_of(record: Any) -> dict[str, Any]:
+    """The fields of a dataclass by name, in their order."""
+    return {each.name: getattr(record, each.name) for each in fields(record)}
+
+
+def json_value(raw: Any) -> Any:
+    """A value of an answer for JSON: times as text, and a dataclass as the object of its ``to_dict``, or else of its fields."""
     if isinstance(raw, dt.datetime):
         return raw.isoformat(timespec="seconds") + "Z"
+    if isinstance(raw, RunRef):
+        return {name: json_value(getattr(raw, name)) for name in ("run_id", "started_at", "finished_at", "status")}
+    if is_dataclass(raw):
+        return json_value(raw.to_dict() if hasattr(raw, "to_dict") else fields_of(raw))
     if isinstance(raw, list | tuple):
-        return [value(item) for item in raw]
+        return [json_value(item) for item in raw]
     if isinstance(raw, dict):
-        return {name: value(item) for name, item in raw.items()}
+        return {name: json_value(item) for name, item in raw.items()}
     return raw
 
 
@@ -120,14 +113,9 @@ def describe(raw: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text):,} characters)"
 
 
-def run_to_dict(run: RunRef) -> dict[str, Any]:
-    """A run as a JSON object."""
-    return {
-        "run_id": run.run_id,
-        "started_at": value(run.started_at),
-        "finished_at": value(run.finished_at),
-        "status": run.status,
-    }
+def rank(event_type: str, first: Sequence[str]) -> int:
+    """The position of an event type in an order that begins with some types; all others follow."""
+    return first.index(event_type) if event_type in first else len(first)
 
 
 def format_account_region(account_id: str | None, account_name: str | None, region: str | None) -> str:
@@ -138,7 +126,7 @@ def format_account_region(account_id: str | None, account_name: str | None, regi
 
 def to_json(document: Any) -> str:
     """JSON in ASCII, so that neither control nor bidirectional characters reach a terminal."""
-    return json.dumps(document, indent=2, ensure_ascii=True)
+    return json.dumps(json_value(document), indent=2, ensure_ascii=True)
 
 
 def _line(indent: str, text: str) -> str:

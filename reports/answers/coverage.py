@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from models.safe_text import printable
-from reports.answers.change_event import format_account_region, run_to_dict, value
+from reports.answers.change_event import format_account_region
 from reports.answers.runs import limits
 from reports.answers.text import and_more, counted
 from reports.mart.as_of import RunRef, moments, resolve_as_of
@@ -43,8 +43,7 @@ class CoverageReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document."""
-        incomplete = [{name: value(raw) for name, raw in row.items()} for row in self.rows]
-        return {"format": FORMAT, "as_of": run_to_dict(self.run), **self.totals, "incomplete": incomplete}
+        return {"format": FORMAT, "as_of": self.run, **self.totals, "incomplete": self.rows}
 
     def to_text(self) -> str:
         """Text for a terminal: an account-region per paragraph, with its causes."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from models.safe_text import printable
 from reports.access.engine.evaluator import allowed
 from reports.access.engine.model import Effect
 from reports.access.engine.principals import role_of
-from reports.answers.change_event import format_account_region, run_to_dict
+from reports.answers.change_event import format_account_region
+from reports.answers.questions.denials import CALL_COLUMNS
 from reports.answers.repository import Facts, opened
 from reports.answers.text import UNREAD_DENIALS
 from reports.mart.as_of import RunRef
@@ -21,7 +22,16 @@ from reports.mart.rows import rows
 
 FORMAT = "kmsledger.denials/1"
 _MAX_SUBJECTS = 10
-_DENIED = "SELECT * FROM access_denials ORDER BY account_id, region, subject, action"
+_DENIED = """
+SELECT *, list_sort(list(DISTINCT action) OVER (
+    PARTITION BY fix_in, denied_role, account_id, cause, policy_arn, subject)) AS actions_on_subject
+FROM (
+  SELECT *, coalesce(nullif(CASE WHEN action = 'sts:AssumeRole' THEN subject ELSE role END, ''),
+    'arn:' || $partition || ':iam::' || account_id || ':role/' || $role_name) AS denied_role
+  FROM access_denials
+)
+ORDER BY account_id, region, subject, action
+"""
 _OTHER_GAPS = """
 SELECT count(*) AS n FROM coverage c
 WHERE c.outcome = 'gap' AND NOT EXISTS (FROM access_denials p WHERE p.cause = c.cause)
@@ -60,20 +70,12 @@ class Denial:
             "cause_text": self.cause_text,
             "fix_in": self.fix_in,
             "role": self.role,
-            "actions": list(self.actions),
-            "accounts": [
-                {"account_id": account, "account_name": name} for account, name in sorted(self.accounts.items())
-            ],
+            "actions": self.actions,
+            "accounts": [{"account_id": each, "account_name": name} for each, name in sorted(self.accounts.items())],
             "subjects": self.subjects,
             "since_run": min(row["since_run"] for row in self.rows),
-            "fix": {"where": self.fix.where, "statement": self.fix.statement, "certain": self.fix.certain},
-            "denied": [
-                {
-                    name: row[name]
-                    for name in ("account_id", "region", "role", "action", "subject", "key_alias", "message")
-                }
-                for row in self.rows
-            ],
+            "fix": self.fix,
+            "denied": [{name: row[name] for name in CALL_COLUMNS} for row in self.rows],
         }
 
     def text_lines(self) -> Iterator[str]:
@@ -112,8 +114,8 @@ class Denials:
         """The JSON document that `kmsledger denials --help` describes."""
         return {
             "format": FORMAT,
-            "as_of": run_to_dict(self.run),
-            "denials": [denial.to_dict() for denial in self.denials],
+            "as_of": self.run,
+            "denials": self.denials,
             "other_gaps": self.other_gaps,
             "notes": [UNREAD_DENIALS],
         }
@@ -148,54 +150,23 @@ def group_by_fix(facts: Facts, role_name: str) -> list[Denial]:
     run = rows(facts.duck, _CALLER, {"run": facts.run.run_id})[0]
     caller = role_of(run["caller_arn"] or "")
     groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    by_subject = _group_by_subject(
-        rows(facts.duck, _DENIED), f"arn:{run['partition'] or 'aws'}:iam::{{}}:role/{role_name}"
-    )
-    for (fix_in, role, account, cause, policy, _), denied in by_subject.items():
-        actions = tuple(sorted({row["action"] for row in denied}))
+    for row in rows(facts.duck, _DENIED, {"partition": run["partition"] or "aws", "role_name": role_name}):
         # A key policy names one role of one account; the role's own policy is the same in all accounts.
-        local = fix_in in {"key_policy", "resource_policy"}
-        group = (
-            cause,
-            fix_in,
-            role if local else _in_any_account(role),
-            account if local else "",
-            policy,
-            actions if local else (),
-        )
-        groups.setdefault(group, []).extend(denied)
+        group = (row["cause"], row["fix_in"], row["policy_arn"], _in_any_account(row["denied_role"]))
+        if row["fix_in"] in {"key_policy", "resource_policy"}:
+            group = (*group[:3], row["denied_role"], row["account_id"], *row["actions_on_subject"])
+        groups.setdefault(group, []).append(row)
     result = []
-    for (cause, fix_in, role, _, policy, _), denied in groups.items():
+    for (cause, fix_in, policy, role, *_), denied in groups.items():
         actions = tuple(sorted({row["action"] for row in denied}))
-        assuming = (
-            role_of(next((row["role"] or "" for row in denied if row["action"] == "sts:AssumeRole"), "")) or caller
-        )
-        remedy = fix(cause, fix_in, role, actions, [row["message"] or "" for row in denied], assuming or None)
+        assuming = next((row["role"] or "" for row in denied if row["action"] == "sts:AssumeRole"), "")
+        messages = [row["message"] or "" for row in denied]
+        remedy = fix(cause, fix_in, role, actions, messages, role_of(assuming) or caller or None)
         remedy = _fix_in_key_policy(facts, remedy, role, denied) if fix_in == "denying_policy" else remedy
         if policy:
-            remedy = Fix(f"{remedy.where}, {policy}", remedy.statement, remedy.certain)
+            remedy = replace(remedy, where=f"{remedy.where}, {policy}")
         result.append(Denial(cause, denied[0]["cause_text"] or cause, fix_in, role, actions, remedy, denied))
     return sorted(result, key=lambda denial: (-len(denial.rows), denial.cause, denial.role))
-
-
-def _group_by_subject(
-    denied: Iterable[dict[str, Any]], role_pattern: str
-) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    for row in denied:
-        role = row["subject"] if row["action"] == "sts:AssumeRole" else row["role"]
-        role = role or role_pattern.format(row["account_id"])
-        local = row["fix_in"] in {"key_policy", "resource_policy"}
-        group = (
-            row["fix_in"],
-            role,
-            row["account_id"],
-            row["cause"],
-            row["policy_arn"],
-            row["subject"] if local else "",
-        )
-        groups.setdefault(group, []).append(row)
-    return groups
 
 
 def _fix_in_key_policy(facts: Facts, general: Fix, role: str, denied: list[dict[str, Any]]) -> Fix:

@@ -57,38 +57,32 @@ def find_accounts(duck: duckdb.DuckDBPyConnection, text: str) -> tuple[str, ...]
     ).fetchall()
     if account_ids:
         return tuple(account_id for (account_id,) in account_ids)
-    near = duck.execute(
-        "SELECT name || ' (' || account_id || ')' FROM internal.account WHERE name IS NOT NULL GROUP BY ALL "
-        f"HAVING jaro_winkler_similarity(lower(name), lower($text)) >= {_MIN_SIMILARITY} OR contains(lower(name), lower($text)) "
-        "ORDER BY max(jaro_winkler_similarity(lower(name), lower($text))) DESC LIMIT 3",
-        {"text": text.strip()},
-    ).fetchall()
-    hint = f": did you mean {_join(near)}?" if near else ""
-    raise QueryError(
-        f"there is no account {text!r} in the ledger"
-        + (hint or ': `kmsledger sql "SELECT account_id, name FROM accounts"` lists them')
+    names = "SELECT DISTINCT name || ' (' || account_id || ')' AS name, name AS bare FROM internal.account WHERE name IS NOT NULL"
+    hint = (
+        _suggestion(duck, names, text.strip()) or ': `kmsledger sql "SELECT account_id, name FROM accounts"` lists them'
     )
+    raise QueryError(f"there is no account {text!r} in the ledger{hint}")
 
 
 def _hint(duck: duckdb.DuckDBPyConnection, text: str) -> str:
     bare = text.rpartition(":")[2].removeprefix("alias/").removeprefix("key/")
+    names = """
+    SELECT DISTINCT alias_name AS name, substr(alias_name, 7) AS bare FROM internal.alias WHERE target_key_arn IS NOT NULL
+    UNION SELECT DISTINCT key_id, key_id FROM internal.key
+    """
+    suggestion = _suggestion(duck, names, bare) if bare else ""
+    return suggestion or ': `kmsledger sql "SELECT alias, key_arn FROM keys"` lists the keys'
+
+
+def _suggestion(duck: duckdb.DuckDBPyConnection, names: str, text: str) -> str:
+    """The names that are most similar to a text, as a question; ``names`` is a query for name and bare, which is compared."""
     near = duck.execute(
         f"""
-        SELECT name FROM (
-          SELECT DISTINCT alias_name AS name, substr(alias_name, 7) AS bare FROM internal.alias WHERE target_key_arn IS NOT NULL
-          UNION
-          SELECT DISTINCT key_id, key_id FROM internal.key
-        )
-        WHERE jaro_winkler_similarity(lower(bare), lower($bare)) >= {_MIN_SIMILARITY} OR contains(lower(bare), lower($bare))
-        ORDER BY jaro_winkler_similarity(lower(bare), lower($bare)) DESC, name
+        SELECT name FROM ({names})
+        WHERE jaro_winkler_similarity(lower(bare), lower($text)) >= {_MIN_SIMILARITY} OR contains(lower(bare), lower($text))
+        ORDER BY jaro_winkler_similarity(lower(bare), lower($text)) DESC, name
         LIMIT 3
         """,
-        {"bare": bare},
+        {"text": text},
     ).fetchall()
-    if bare and near:
-        return f": did you mean {_join(near)}?"
-    return ': `kmsledger sql "SELECT alias, key_arn FROM keys"` lists the keys'
-
-
-def _join(names: list[tuple[str]]) -> str:
-    return " or ".join(printable(name) for (name,) in names)
+    return f": did you mean {' or '.join(printable(name) for (name,) in near)}?" if near else ""

@@ -23,7 +23,8 @@ from reports.answers.who_can_result import (
 )
 
 _BROAD = frozenset({Access.AWS_SERVICE, Access.DELETED, Access.UNKNOWN, Access.PUBLIC, Access.PUBLIC_VIA_SERVICE})
-_IDENTITIES = frozenset({"role", "user", "session"})
+IDENTITIES = frozenset({"role", "user", "session"})
+"""The types of principals whose IAM policies can be evaluated."""
 # Alias to service name in kms:ViaService. KMS developer guide, "AWS managed keys": anyone in the account, via the service.
 _SERVICE_OF_ALIAS = {"ebs": "ec2"} | {
     name: name
@@ -61,7 +62,8 @@ def key_answer(facts: Facts, key: Key, group: OperationGroup) -> tuple[KeyAnswer
     verdicts = list(verdicts_on(facts, key, resource, group.operations))
     query = _KeyQuery(facts, key, resource, group)
     principals = merge_principals([*query.named_principals(verdicts), *query.evaluated_identities(verdicts)])
-    answer = KeyAnswer(key.facts.arn, key.name, key.state, principals, list(unknowns(key, documented=documented)))
+    unknown = list(unknowns(key, documented=documented))
+    answer = KeyAnswer(key.facts.arn, key.name, key.state, principals=principals, unknown=unknown)
     notes = [AWS_MANAGED_NOTE] if documented else []
     if key.state not in {"Enabled", None}:
         notes.append(
@@ -126,7 +128,7 @@ class _KeyQuery:
                 answer, reason = UNUSED, "the principal was deleted; a new principal of the same name has no access"
             elif verdict.access in _BROAD or verdict.access in {Access.VENDOR, Access.EXTERNAL} or verdict.by_service:
                 pass
-            elif principal.type in _IDENTITIES:
+            elif principal.type in IDENTITIES:
                 result = self._identity_answer(verdict, principal)
                 if result is None:
                     continue
@@ -136,7 +138,7 @@ class _KeyQuery:
                 if not reason:
                     continue  # its identities are evaluated
                 answer = CONDITIONAL if verdict.needs_iam else YES
-            yield _principal_access(verdict, principal, answer, reason)
+            yield self._principal_access(verdict, principal, answer, reason)
 
     def _identity_answer(self, verdict: Verdict, principal: Principal) -> tuple[str, str] | None:
         """The answer for a user, role or session by name; None if the identity is evaluated."""
@@ -151,14 +153,14 @@ class _KeyQuery:
             )
         if find_identity(self._facts, principal) is not None:
             return None
-        if self._facts.iam[account][0] == "current":
+        if self._facts.complete_iam(account):
             return UNUSED, f"The IAM of account {account} has no such user or role."
         return UNKNOWN, f"It is not among the users and roles of account {account} that could be read."
 
     def _uncollected_reason(self, verdict: Verdict) -> str:
         """Why the identities of the account or organization cannot be evaluated; empty if they can."""
         if verdict.account is not None:
-            if self._facts.iam.get(verdict.account, ("none", None))[0] == "current":
+            if self._facts.complete_iam(verdict.account):
                 return ""
             why = self._facts.why_no_iam(verdict.account)
             if verdict.access is Access.OWNER_DIRECT:
@@ -167,7 +169,7 @@ class _KeyQuery:
         if verdict.access is not Access.ORGANIZATION:
             return ""
         accounts = self._facts.organization.accounts
-        missing = sum(self._facts.iam.get(account, ("none", None))[0] != "current" for account in accounts)
+        missing = sum(not self._facts.complete_iam(account) for account in accounts)
         if not missing:
             return ""
         return (
@@ -182,10 +184,10 @@ class _KeyQuery:
             principal = classify(Named("AWS", verdict.principal))
             if verdict.access in {Access.PUBLIC, Access.PUBLIC_VIA_SERVICE}:
                 accounts.add(self._key.facts.account)
-            elif principal.type in _IDENTITIES and self._facts.known_iam(principal.account):
+            elif principal.type in IDENTITIES and self._facts.known_iam(principal.account):
                 if identity := find_identity(self._facts, principal):
                     identities[identity.arn] = identity
-            elif verdict.access in _BROAD or principal.type in _IDENTITIES:
+            elif verdict.access in _BROAD or principal.type in IDENTITIES:
                 continue
             elif verdict.account is not None:
                 accounts.add(verdict.account)
@@ -212,35 +214,44 @@ class _KeyQuery:
             answer, reason = UNKNOWN, paths[0].reason
             message = f"Unknown whether {name} can {action}: {reason}."
         return PrincipalAccess(
-            identity.arn, identity.type, identity.account, party, access, answer, message, reason, list(paths)
+            identity.arn,
+            identity.type,
+            identity.account,
+            self._facts.account_names.get(identity.account),
+            party,
+            access,
+            answer,
+            message,
+            reason,
+            list(paths),
         )
 
-
-def _principal_access(verdict: Verdict, principal: Principal, answer: str, reason: str) -> PrincipalAccess:
-    path = AccessPath(
-        verdict.path,
-        verdict.source_id,
-        verdict.operations,
-        verdict.conditions,
-        needs_iam=verdict.needs_iam,
-        certain=verdict.access is not Access.UNKNOWN,
-        reason=verdict.reason,
-    )
-    principal_type = principal.type if verdict.principal != "*" else "everyone"
-    if principal_type == "everyone" and verdict.access is Access.ORGANIZATION and verdict.account is None:
-        principal_type = "organization"
-    elif principal_type == "everyone" and verdict.account is not None:
-        principal_type = "account"
-    elif principal_type in {"unknown", "canonical", "federated", "public"}:
-        principal_type = "other"
-    return PrincipalAccess(
-        verdict.principal,
-        principal_type,
-        verdict.account,
-        verdict.party,
-        verdict.access,
-        answer,
-        verdict.message,
-        reason,
-        [path],
-    )
+    def _principal_access(self, verdict: Verdict, principal: Principal, answer: str, reason: str) -> PrincipalAccess:
+        path = AccessPath(
+            verdict.path,
+            verdict.source_id,
+            verdict.operations,
+            verdict.conditions,
+            needs_iam=verdict.needs_iam,
+            certain=verdict.access is not Access.UNKNOWN,
+            reason=verdict.reason,
+        )
+        principal_type = principal.type if verdict.principal != "*" else "everyone"
+        if principal_type == "everyone" and verdict.account is not None:
+            principal_type = "account"
+        elif principal_type == "everyone" and verdict.access is Access.ORGANIZATION:
+            principal_type = "organization"
+        elif principal_type in {"unknown", "canonical", "federated", "public"}:
+            principal_type = "other"
+        return PrincipalAccess(
+            verdict.principal,
+            principal_type,
+            verdict.account,
+            self._facts.account_names.get(verdict.account or ""),
+            verdict.party,
+            verdict.access,
+            answer,
+            verdict.message,
+            reason,
+            [path],
+        )

@@ -13,7 +13,7 @@ import duckdb
 
 from models.safe_text import printable
 from reports.answers import identifier_lookup, key_history_sql
-from reports.answers.change_event import Detail, Event, describe, format_account_region, run_to_dict, value
+from reports.answers.change_event import Detail, Event, describe, fields_of, format_account_region, rank
 from reports.answers.policy_diff import statement_details
 from reports.answers.text import counted
 from reports.answers.version_diff import VersionDiffs, label, read
@@ -23,6 +23,8 @@ from reports.mart.errors import QueryError
 from reports.mart.rows import Row, rows
 
 FORMAT = "kmsledger.history/1"
+_FIRST = ("first_seen", "first_read", "gap", "not_crawled", "policy_opened", "policy_changed")
+"""The order of a run's events by type, before all other types."""
 _METADATA = ("state", "manager", "description", "key_usage", "key_spec", "origin", "created_at", "multi_region_type")
 _SECTIONS = {
     "DescribeKey": "metadata",
@@ -49,19 +51,11 @@ class KeyHistory:
     events: list[Event] = field(default_factory=list)
     current: dict[str, Any] | None = None
     """Its row in the view `keys`; None if the key no longer exists."""
+    first_run: int = field(kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""
-        return {
-            "key_arn": self.key_arn,
-            "key_id": self.key_id,
-            "account_id": self.account_id,
-            "account_name": self.account_name,
-            "region": self.region,
-            "aliases": value(self.aliases),
-            "events": [event.to_dict() for event in self.events],
-            "current": value(self.current),
-        }
+        return {name: raw for name, raw in fields_of(self).items() if name != "first_run"}
 
     def text_lines(self, last_run: RunRef) -> list[str]:
         """Lines for a terminal."""
@@ -106,12 +100,7 @@ class HistoryResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document that `kmsledger history --help` describes."""
-        return {
-            "format": FORMAT,
-            "to": run_to_dict(self.run),
-            "alias_arn": self.alias_arn,
-            "keys": [key.to_dict() for key in self.keys],
-        }
+        return {"format": FORMAT, "to": self.run, "alias_arn": self.alias_arn, "keys": self.keys}
 
     def to_text(self) -> str:
         """Text for a terminal."""
@@ -143,8 +132,7 @@ def history(path: Path, text: str) -> HistoryResult:
 
     Raises MartError, or QueryError (exit code 2) if nothing matches, or if several keys have the ID or several aliases the name.
     """
-    duck = as_of_connection.opened(path)
-    with duck:
+    with as_of_connection.opened(path) as duck:
         match = find_one(duck, text)
         runs = moments(duck)
         histories = key_histories(duck, runs, match.key_arns)
@@ -173,16 +161,8 @@ def key_histories(duck: duckdb.DuckDBPyConnection, runs: list[RunRef], key_arns:
     events = _Events(duck, runs, histories).load()
     for key in histories:
         key_events = [event for event in events if _concerns(event, key.key_arn)]
-        key.events = sorted(key_events, key=lambda event: (event.run_id, _RANKS.get(event.event_type, len(_RANKS))))
+        key.events = sorted(key_events, key=lambda event: (event.run_id, rank(event.event_type, _FIRST)))
     return histories
-
-
-_RANKS = {
-    event_type: rank
-    for rank, event_type in enumerate(
-        ("first_seen", "first_read", "gap", "not_crawled", "policy_opened", "policy_changed")
-    )
-}
 
 
 def _ambiguous(problem: str, arns: Sequence[str]) -> str:
@@ -216,7 +196,6 @@ class _Events:
         self._duck, self._runs = duck, runs
         self._keys = {key.key_arn: key for key in histories}
         self._started_at = {run.run_id: run.started_at for run in runs}
-        self._first_runs = {row["key_arn"]: row["run_id"] for row in self._rows(key_history_sql.FIRST_RUN)}
 
     def load(self) -> list[Event]:
         """All events, in no order."""
@@ -237,14 +216,14 @@ class _Events:
         events += self._rotations(first_reads)
         for row in self._rows(key_history_sql.USES):
             key = keys[row.pop("key_arn")]
-            if row["run_id"] == self._first_runs[key.key_arn] and row["event_type"] != "use_ended":
+            if row["run_id"] == key.first_run and row["event_type"] != "use_ended":
                 continue  # the first facts of the key contain it
             message = row.pop("message").replace("{key}", f"key {_label(key, row['run_id'])}")
             role = Detail("role", "stated", after=row.pop("role"))
             events.append(self._event(key, row.pop("run_id"), row.pop("event_type"), message, details=[role], **row))
         for row in self._rows(key_history_sql.GAPS):
             key = keys[row["key_arn"]]
-            start = max(row["since"], self._first_runs[key.key_arn])
+            start = max(row["since"], key.first_run)
             if row["until"] is None or row["until"] > start:
                 message = f"{', '.join(row['actions'])} could not be read: {row['reason']}."
                 events.append(self._lasting_event(key, "gap", (start, row["until"]), message))
@@ -256,40 +235,37 @@ class _Events:
 
     def _is_first(self, event: Event) -> bool:
         """Whether the event is the creation of a key in its first run, which the event `first_seen` replaces."""
-        return event.event_type == "key_created" and event.run_id == self._first_runs[event.key_arn or ""]
+        return event.event_type == "key_created" and event.run_id == self._keys[event.key_arn or ""].first_run
 
     def _first_seen(self, key: KeyHistory, created: Event | None) -> Event:
-        first_run = self._first_runs[key.key_arn]
-        message = f"Key {_label(key, first_run)} in {_account_region(key)} was first seen."
-        message = message if created is None else created.message
-        pruned = next(run.pruned for run in self._runs if run.run_id == first_run)
-        facts = [] if pruned else self._facts(key, first_run)
-        message += " Its facts at that time were pruned." if pruned else ""
-        return self._event(key, first_run, "first_seen", message, details=facts)
+        place = f"{key.account_id}, {key.region}"
+        place = f"{key.account_name} ({place})" if key.account_name else place
+        message = created.message if created else f"Key {_label(key, key.first_run)} in {place} was first seen."
+        if next(run.pruned for run in self._runs if run.run_id == key.first_run):
+            message += " Its facts at that time were pruned."
+            return self._event(key, key.first_run, "first_seen", message)
+        return self._event(key, key.first_run, "first_seen", message, details=self._facts(key, key.first_run))
 
-    def _facts(self, key: KeyHistory, run_id: int, sections: Iterable[str] = ()) -> list[Detail]:
+    def _facts(self, key: KeyHistory, run_id: int, sections: Sequence[str] = ()) -> list[Detail]:
         """The facts of a key as of a run, all or some sections."""
         row = rows(self._duck, key_history_sql.FACTS, {"key": key.key_arn, "run": run_id})[0]
-        details: dict[str, list[Detail]] = {
-            "metadata": [
-                Detail(label(name), "stated", after=row[name]) for name in _METADATA if row[name] not in {None, ""}
-            ],
-            "rotation": [],
+        if row["rotation_status"] is not None:
+            period = "" if row["period_days"] is None else f", every {row['period_days']} days"
+            row["rotation"] = f"{row['rotation_status'].replace('_', ' ')}{period}"
+
+        def stated(*names: str) -> list[Detail]:
+            return [Detail(label(name), "stated", after=row[name]) for name in names if row.get(name)]
+
+        details = {
+            "metadata": stated(*_METADATA),
+            **{name: stated(name) for name in ("rotation", "rotated", "aliases", "tags", "dependent_resources")},
             "policy": statement_details(row["policy"]) if row["policy"] is not None else [],
             "grants": [
                 Detail(f"grant for {grant['grantee']}", "stated", after=read("operations", grant["operations"]))
                 for grant in row["grants"] or ()
             ],
         }
-        if row["rotation_status"] is not None:
-            period = "" if row["period_days"] is None else f", every {row['period_days']} days"
-            rotation = f"{row['rotation_status'].replace('_', ' ')}{period}"
-            details["rotation"].append(Detail("rotation", "stated", after=rotation))
-        for name in ("aliases", "tags", "rotated", "dependent_resources"):
-            details[name] = [Detail(label(name), "stated", after=row[name])] if row[name] else []
-        order = ("metadata", "rotation", "rotated", "aliases", "tags", "dependent_resources", "policy", "grants")
-        selected = set(sections) or set(order)
-        return [detail for name in order if name in selected for detail in details[name]]
+        return [detail for name, group in details.items() if not sections or name in sections for detail in group]
 
     def _first_reads(self) -> dict[tuple[int, str], Event]:
         """By run and key, the facts that could be read for the first time after a gap since the key was first seen."""
@@ -297,7 +273,7 @@ class _Events:
         for row in self._rows(key_history_sql.CLOSED_GAPS):
             key, run_id = self._keys[row["key_arn"]], row["run_id"]
             sections = [_SECTIONS[operation] for operation in row["operations"] if operation in _SECTIONS]
-            if row["since"] <= self._first_runs[key.key_arn] and sections:
+            if row["since"] <= key.first_run and sections:
                 message = f"{', '.join(row['actions'])} could be read for key {_label(key, run_id)} for the first time."
                 details = self._facts(key, run_id, sections)
                 events[run_id, key.key_arn] = self._event(key, run_id, "first_read", message, details=details)
@@ -313,9 +289,7 @@ class _Events:
         for row in self._rows(query):
             key, run_id = self._keys[row["key_arn"]], row["run_id"]
             first_read = first_reads.get((run_id, key.key_arn))
-            if run_id == self._first_runs[key.key_arn] or (
-                first_read and row["rotated_at"] in _rotation_times(first_read)
-            ):
+            if run_id == key.first_run or (first_read and row["rotated_at"] in _rotation_times(first_read)):
                 continue
             details = [Detail("rotation", "stated", after=row["rotation_type"])] if row["rotation_type"] else []
             message = f"Key {_label(key, run_id)} was rotated on {stamp(row['rotated_at'])}."
@@ -328,7 +302,7 @@ class _Events:
         reasons = [
             (run.run_id, _unread_reason(outcomes.get(run.run_id)))
             for run in self._runs
-            if run.run_id >= self._first_runs[key.key_arn] and run.ended
+            if run.run_id >= key.first_run and run.ended
         ]
         periods = [(reason, next(group)[0]) for reason, group in groupby(reasons, lambda run: run[1])]
         for (reason, since), (_, until) in pairwise([*periods, (None, None)]):
@@ -345,8 +319,8 @@ class _Events:
 
     def _event(self, key: KeyHistory, run_id: int, event_type: str, message: str, **values: Any) -> Event:
         place = {name: getattr(key, name) for name in ("account_id", "account_name", "region", "key_arn")}
-        values = {"subject": _label(key, run_id)} | values
-        return Event(run_id, self._started_at[run_id], event_type, message, **place, **values)
+        values = {"subject": _label(key, run_id), "message": message, "event_type": event_type} | values
+        return Event(run_id=run_id, occurred_at=self._started_at[run_id], **place, **values)
 
 
 def _unread_reason(row: Row | None) -> str | None:
@@ -358,15 +332,6 @@ def _unread_reason(row: Row | None) -> str | None:
 
 def _rotation_times(event: Event) -> list[Any]:
     return [rotated_at for detail in event.details if detail.name == "rotated" for rotated_at in detail.after]
-
-
-def _account_region(key: KeyHistory) -> str:
-    """The account-region as the messages of changes write it."""
-    return (
-        f"{key.account_name} ({key.account_id}, {key.region})"
-        if key.account_name
-        else f"{key.account_id}, {key.region}"
-    )
 
 
 def _label(key: KeyHistory, run_id: int) -> str:

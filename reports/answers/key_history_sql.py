@@ -2,7 +2,7 @@
 
 KEYS = """
 SELECT k.key_arn, any_value(k.key_id) AS key_id, any_value(k.account_id) AS account_id,
-  arg_max(c.name, c.valid_from) AS account_name, any_value(k.region) AS region
+  arg_max(c.name, c.valid_from) AS account_name, any_value(k.region) AS region, min(k.valid_from) AS first_run
 FROM internal.key k LEFT JOIN internal.account c ON c.account_id = k.account_id
 WHERE k.key_arn IN (SELECT unnest($keys))
 GROUP BY k.key_arn ORDER BY k.key_arn
@@ -29,9 +29,6 @@ FROM (
 LEFT JOIN internal.run b ON b.run_id = a.valid_from
 LEFT JOIN internal.run e ON e.run_id = a.valid_to
 ORDER BY a.alias_name, a.alias_arn, a.valid_from
-"""
-FIRST_RUN = """
-SELECT key_arn, min(valid_from) AS run_id FROM internal.key WHERE key_arn IN (SELECT unnest($keys)) GROUP BY key_arn
 """
 CHANGES = """
 SELECT * FROM internal.change

@@ -13,7 +13,7 @@ import orjson
 from models.hashing import canonical_json
 from models.store.policy_canonical import canonical_policy
 from reports.access.engine.policy_parser import Statement, parse
-from reports.answers.change_event import Detail
+from reports.answers.change_event import Change, Detail
 
 _ROOT = re.compile(r"arn:[a-z-]+:iam::(\d{12}):root")
 _MIN_SIMILARITY = 3
@@ -144,34 +144,30 @@ def _similarity(old: Statement, new: Statement) -> int:
     )
 
 
-def _statement_detail(each: _PolicyStatement, change: Any) -> Detail:
+def _statement_detail(each: _PolicyStatement, change: Change) -> Detail:
     text = summary(each.statement) if each.statement.readable else None
     removed = change == "removed"
     return Detail(each.name, change, each.raw if removed else None, None if removed else each.raw, text=text)
 
 
 def _changed_statement(old: _PolicyStatement, new: _PolicyStatement) -> Detail:
-    parts: list[Detail] = []
     before, after = old.statement, new.statement
-    for name, old_value, new_value in (
+    elements = (
         ("Sid", before.sid, after.sid),
         ("effect", before.effect, after.effect),
         ("principal element", before.principal_kind, after.principal_kind),
         ("action element", *(("NotAction" if each.not_actions else "Action") for each in (before, after))),
-    ):
-        if old_value != new_value:
-            parts.append(Detail(name, "changed", old_value, new_value))
+    )
+    parts = [Detail(name, "changed", *values) for name, *values in elements if values[0] != values[1]]
     parts += _parts("principal", _principals(before), _principals(after))
     parts += _parts("action", _actions(before), _actions(after))
     parts += _parts("resource", *({each: each for each in statement.resources} for statement in (before, after)))
     old_tests, new_tests = _conditions(before), _conditions(after)
     for test in sorted({*old_tests, *new_tests}):
-        if test not in new_tests:
-            parts.append(Detail(f"condition {test}", "removed", before=old_tests[test]))
-        elif test not in old_tests:
-            parts.append(Detail(f"condition {test}", "added", after=new_tests[test]))
-        elif old_tests[test] != new_tests[test]:
-            parts.append(Detail(f"condition {test}", "changed", old_tests[test], new_tests[test]))
+        old_values, new_values = old_tests.get(test), new_tests.get(test)
+        if old_values != new_values:
+            change: Change = "removed" if new_values is None else "added" if old_values is None else "changed"
+            parts.append(Detail(f"condition {test}", change, old_values, new_values))
     if not parts or not (before.readable and after.readable):
         parts = [Detail("text", "changed", old.canonical, new.canonical)]
     return Detail(new.name, "changed", old.raw, new.raw, tuple(parts))

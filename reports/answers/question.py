@@ -23,7 +23,7 @@ class Answer(Protocol):
     """The answer to a question; it can have a property `known`, false if a part of the answer is unknown."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The JSON document."""
+        """The document; :func:`reports.answers.change_event.json_value` converts its values."""
 
     def to_text(self) -> str:
         """Text for a terminal."""
@@ -69,9 +69,11 @@ def question(
 
 def _print(answer: Answer, output_format: str, columns: Sequence[str], rows: Callable[[dict[str, Any]], Rows]) -> None:
     if output_format == "csv":
+        from reports.answers.change_event import json_value
         from reports.mart.result_writers import write_csv
 
-        write_csv(sys.stdout, columns, ([row[column] for column in columns] for row in rows(answer.to_dict())))
+        document = json_value(answer.to_dict())
+        write_csv(sys.stdout, columns, ([row[column] for column in columns] for row in rows(document)))
     elif output_format == "json":
         from reports.answers.change_event import to_json
 

@@ -71,6 +71,10 @@ class Facts:
         """Whether any users and roles of the account are known."""
         return account is not None and self.iam.get(account, ("none", None))[0] != "none"
 
+    def complete_iam(self, account: str) -> bool:
+        """Whether all users and roles of the account and their policies are known."""
+        return self.iam.get(account, ("none", None))[0] == "current"
+
     def why_no_iam(self, account: str) -> str:
         """Why the IAM policies of the account are unknown, as a clause."""
         if account not in self.account_names:

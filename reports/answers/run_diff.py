@@ -18,8 +18,9 @@ from models.safe_text import printable
 from models.tables import versioned_tables
 from models.versioned import VersionedTable
 from reports.answers import identifier_lookup
-from reports.answers.change_event import Detail, Event, format_account_region, run_to_dict
+from reports.answers.change_event import Detail, Event, format_account_region, rank
 from reports.answers.run_gaps import RunGap, find_run_gaps
+from reports.answers.text import counted
 from reports.answers.version_diff import VersionDiffs
 from reports.connections import new_cursor
 from reports.mart import as_of_connection, change_log
@@ -31,6 +32,8 @@ from reports.mart.rows import rows
 FORMAT = "kmsledger.diff/1"
 _WITH_UNCHANGED = frozenset({"key", "alias", "account", "resource"})
 """Fact tables whose unchanged facts are needed too, for names and account-regions."""
+_FIRST = ("account_joined", "key_created", "policy_opened", "policy_changed")
+"""The order of a key's events by type, before all other types."""
 _POLICY_TABLES = ("policy", "policy_statement", "policy_principal")
 _WITH_EARLIER = {"key": "key_arn", "account": "account_id", "resource": "resource_arn"}
 """Fact tables from which facts that ended before the first run are needed too, because they are not new in the second run."""
@@ -51,17 +54,18 @@ class RunDiff:
         """The JSON document that `kmsledger diff --help` describes."""
         return {
             "format": FORMAT,
-            "from": None if self.start is None else run_to_dict(self.start),
-            "to": run_to_dict(self.end),
+            "from": self.start,
+            "to": self.end,
             "filters": self.filters,
-            "differences": [event.to_dict() for event in self.events],
-            "unknown": [gap.to_dict() for gap in self.gaps],
+            "differences": self.events,
+            "unknown": self.gaps,
         }
 
     def to_text(self) -> str:
         """Text for a terminal: by account and region, then by key, each message with its details below."""
         if self.start is None:
-            return f"{_capital(str(self.end))} is the first run: there is no earlier run to compare it with."
+            text = f"{self.end} is the first run: there is no earlier run to compare it with."
+            return text.replace("run", "Run", 1)
         lines = [f"From {self.start} to {self.end}:"]
         for (account, account_name, region), group in groupby(self.events, _account_region):
             lines += ["", printable(format_account_region(account, account_name or None, region or None))]
@@ -70,8 +74,7 @@ class RunDiff:
                     lines.append(printable(f"  {key}"))
                 for event in events:
                     lines += event.text_lines("    " if key else "  ")
-        count = len(self.events)
-        lines += ["", f"{count:,} difference{'' if count == 1 else 's'}." if count else "No differences."]
+        lines += ["", f"{counted(len(self.events), 'difference')}." if self.events else "No differences."]
         if self.gaps:
             lines += ["", "Unknown; the last known state was used:", *(gap.text_line("  ") for gap in self.gaps)]
         return "\n".join(lines)
@@ -85,8 +88,7 @@ def diff(
     ``key`` is a key ARN, key ID or alias, ``account`` an ID or a name. Raises MartError, or QueryError for unknown names, a
     date before the first run, and runs in the wrong order.
     """
-    duck = as_of_connection.opened(path)
-    with duck:
+    with as_of_connection.opened(path) as duck:
         runs = moments(duck)
         last = resolve_as_of(runs, end)
         first = before(runs, last) if start is None else resolve_as_of(runs, start)
@@ -94,7 +96,7 @@ def diff(
             raise QueryError(f"{first} is later than {last}: pass the earlier run to --from and the later run to --to")
         accounts = None if account is None else identifier_lookup.find_accounts(duck, account)
         keys = None if key is None else _keys(duck, key, accounts, (first or last, last))
-        filters = {"key_arns": None if keys is None else list(keys), "account_ids": accounts and list(accounts)}
+        filters = {"key_arns": keys and list(keys), "account_ids": accounts and list(accounts)}
         if first is None:
             return RunDiff(None, last, [], [], filters)
         gaps = find_run_gaps(duck, first, last, keys, accounts)
@@ -196,19 +198,20 @@ def _events(duck: duckdb.DuckDBPyConnection, start: RunRef, end: RunRef, keys: S
         if event.resource_arn and event.event_type in {"resource_created", "resource_gone", "rekeyed"}:
             _add_keys(event, usage.get((event.event_type != "resource_gone", event.resource_arn), []))
     events = diffs.add_details(events)
-    keys_by_arn = {row["key_arn"]: row for row in rows(duck, _KEYS)}
-    for (run_id, key_arn), details in diffs.unreported(events):
-        row = keys_by_arn[key_arn]
+    at_end = {"run_id": end.run_id, "occurred_at": end.started_at}
+    keys_at_end = {row["key_arn"]: row | at_end for row in rows(duck, _KEYS)}
+    for (_, key_arn), details in diffs.unreported(events):
+        row = keys_at_end[key_arn]
         message = f"Key {row['subject']} changed: {', '.join(detail.name for detail in details)}."
-        events.append(Event(run_id, end.started_at, "metadata_changed", message, details=details, **row))
+        events.append(Event(event_type="metadata_changed", message=message, details=details, **row))
     rotations = (
         "SELECT * FROM internal.key_rotation_event WHERE valid_to IS NULL AND rotated_at > $since ORDER BY rotated_at"
     )
     for rotation in rows(duck, rotations, {"since": start.started_at}):
-        row = keys_by_arn[rotation["key_arn"]]
+        row = keys_at_end[rotation["key_arn"]]
         message = f"Key {row['subject']} was rotated on {stamp(rotation['rotated_at'])}."
         details = [Detail("rotation", "stated", after=rotation["rotation_type"])] if rotation["rotation_type"] else []
-        events.append(Event(end.run_id, end.started_at, "rotated", message, details=details, **row))
+        events.append(Event(event_type="rotated", message=message, details=details, **row))
     return events
 
 
@@ -260,25 +263,10 @@ def _matches_filters(event: Event, keys: Sequence[str] | None, accounts: Sequenc
     return not event_keys.isdisjoint(keys)
 
 
-_RANKS = {
-    event_type: rank
-    for rank, event_type in enumerate(("account_joined", "key_created", "policy_opened", "policy_changed"))
-}
-
-
 def _order(event: Event) -> tuple[Any, ...]:
-    return (
-        *_account_region(event),
-        event.key_arn or "",
-        _RANKS.get(event.event_type, len(_RANKS)),
-        event.event_type,
-        event.message,
-    )
+    place = (*_account_region(event), event.key_arn or "")
+    return (*place, rank(event.event_type, _FIRST), event.event_type, event.message)
 
 
 def _account_region(event: Event) -> tuple[str, str, str]:
     return (event.account_id or "", event.account_name or "", event.region or "")
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

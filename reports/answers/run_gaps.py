@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 
 from models.safe_text import printable
-from reports.answers.change_event import format_account_region
+from reports.answers.change_event import fields_of, format_account_region
 from reports.mart.as_of import RunRef
 from reports.mart.rows import rows
 
@@ -34,15 +34,7 @@ class RunGap:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON object."""
-        return {
-            "account_id": self.account_id,
-            "account_name": self.account_name,
-            "region": self.region,
-            "actions": self.actions,
-            "subjects": self.subjects,
-            "from": self.start,
-            "to": self.end,
-        }
+        return {{"start": "from", "end": "to"}.get(name, name): raw for name, raw in fields_of(self).items()}
 
     def text_line(self, indent: str) -> str:
         """One line for a terminal."""

@@ -10,27 +10,14 @@ from typing import Any, Final
 
 from models.safe_text import printable
 from models.settings import Settings
-from reports.answers.change_event import value
 from reports.answers.coverage_gate import DONE, FAILED, PARTIAL, check_coverage
+from reports.answers.questions.runs import COLUMNS, COVERAGE, STORED
 from reports.mart.connection import connect
 from reports.mart.rows import rows
 
 FORMAT: Final = "kmsledger.runs/1"
-_STORED: Final = (
-    "run_id",
-    "started_at",
-    "finished_at",
-    "status",
-    "gaps",
-    "calls",
-    "message",
-    "only_accounts",
-    "only_regions",
-)
-_COVERAGE: Final = ("account_regions", "complete", "partial", "failed", "coverage_percent")
-COLUMNS: Final = (*_STORED[:4], "duration_seconds", *_COVERAGE, *_STORED[4:], "in_mart")
 _QUERY: Final = f"""
-SELECT {", ".join(f"r.{name}" for name in _STORED)}, {", ".join(f"c.{name}" for name in _COVERAGE)}
+SELECT {", ".join(f"r.{name}" for name in STORED)}, {", ".join(f"c.{name}" for name in COVERAGE)}
 FROM runs AS r
 LEFT JOIN run_coverage AS c ON c.run_id = r.run_id AND r.status IN ('complete', 'partial')
 """
@@ -48,7 +35,7 @@ class Runs:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document."""
-        return {"format": FORMAT, "runs": [{name: value(row[name]) for name in COLUMNS} for row in self.rows]}
+        return {"format": FORMAT, "runs": [{name: row[name] for name in COLUMNS} for row in self.rows]}
 
     def to_text(self) -> str:
         """A table for a terminal."""
@@ -94,7 +81,7 @@ def runs(mart: Path, database: str | None) -> Runs:
         for row in _ledger_runs(database, max(found, default=0)):
             # The mart's last run may have been resumed since.
             if row["run_id"] not in found or found[row["run_id"]]["status"] != row["status"]:
-                found[row["run_id"]] = {**row, **dict.fromkeys(_COVERAGE), "in_mart": False}
+                found[row["run_id"]] = {**row, **dict.fromkeys(COVERAGE), "in_mart": False}
     for row in found.values():
         ended = row["finished_at"]
         row["duration_seconds"] = ended and round((ended - row["started_at"]).total_seconds())
@@ -109,7 +96,7 @@ def _ledger_runs(database: str, since: int) -> list[dict[str, Any]]:
     from models.tables.runs import Run
 
     table = Run.table()
-    query = select(*(table.c[name] for name in _STORED)).where(table.c.run_id >= since)
+    query = select(*(table.c[name] for name in STORED)).where(table.c.run_id >= since)
     engine = connect_ledger(database, must_exist=True)
     try:
         with translate_errors(engine), engine.connect() as connection:

@@ -6,8 +6,7 @@ decryption in AWS Secrets Manager"): the KMS request carries the caller, kms:Via
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from reports.access.engine.conditions import UNKNOWN as UNKNOWN_VALUE
@@ -15,17 +14,16 @@ from reports.access.engine.conditions import Value
 from reports.access.engine.model import Access, KeyFacts, relation
 from reports.access.engine.policy_parser import Named
 from reports.access.engine.principals import Principal, classify
-from reports.access.engine.solver import Rule
 from reports.answers.access_paths import (
+    ANONYMOUS_ACCOUNT,
     AccessPath,
-    ProtectedResource,
-    anonymous,
     protected_key,
     protected_resource,
     uncollected,
 )
 from reports.answers.key_access import (
     AWS_MANAGED_NOTE,
+    IDENTITIES,
     find_identity,
     identities_of,
     unknowns,
@@ -47,23 +45,8 @@ from reports.mart.rows import rows
 
 GET = "secretsmanager:GetSecretValue"
 DECRYPT = "kms:Decrypt"
-_IDENTITIES = frozenset({"role", "user", "session"})
 _POLICY = "SELECT freshness, reason, has_policy, received FROM resource_policies WHERE resource_arn = $arn"
 _TAGS = "SELECT tag_key, tag_value FROM resource_tags WHERE resource_arn = $arn"
-
-
-@dataclass(frozen=True, slots=True)
-class _ProtectedSecret:
-    """The secret as a protected resource."""
-
-    resource: ProtectedResource
-    unknown_reason: str
-    """Why its own policy is unknown."""
-
-    @property
-    def policy_allows(self) -> tuple[Rule, ...]:
-        """The Allow rules of its own policy."""
-        return tuple(rule for rule in self.resource.rules if rule.allow and rule.statement.position >= 0)
 
 
 def secret_answer(facts: Facts, secret: Mapping[str, Any], key: Key | None) -> tuple[KeyAnswer, list[str]]:
@@ -71,14 +54,13 @@ def secret_answer(facts: Facts, secret: Mapping[str, Any], key: Key | None) -> t
     documented = False
     if key is not None:
         key, documented = with_policy(key)
-    protected = _protected_secret(facts, secret)
-    query = _SecretQuery(facts, secret, protected, key, documented_policy=documented)
-    unknown = [f"the secret's own policy: {protected.unknown_reason}"] if protected.unknown_reason else []
+    query = _SecretQuery(facts, secret, key, documented_policy=documented)
+    unknown = [f"the secret's own policy: {query.unknown_reason}"] if query.unknown_reason else []
     unknown += [] if key is None else unknowns(key, documented=documented)
     notes = [AWS_MANAGED_NOTE] if documented else []
     notes += (
         f"The secret's policy also names the AWS service {name}; reads by services themselves are not evaluated."
-        for name in sorted({name for rule in protected.policy_allows for name in rule.audience.services})
+        for name in sorted({name for rule in query.policy_allows for name in rule.audience.services})
     )
     dangling = secret["key_class"] == "dangling"
     if key is None and not dangling:
@@ -92,30 +74,17 @@ def secret_answer(facts: Facts, secret: Mapping[str, Any], key: Key | None) -> t
         notes.append(f"The key is in state {key.state}: nobody can read the secret until that changes.")
     principals = [] if dangling else merge_principals(query.principals())
     arn, name, state = (key.facts.arn, key.name, key.state) if key else (secret["key_arn"], None, None)
-    return KeyAnswer(arn, name, state, principals, unknown, secret["role"]), notes
+    return KeyAnswer(arn, name, state, secret["role"], principals, unknown), notes
 
 
-def _protected_secret(facts: Facts, secret: Mapping[str, Any]) -> _ProtectedSecret:
-    arn = secret["resource_arn"]
-    policies = rows(facts.duck, _POLICY, {"arn": arn})
-    tags = {row["tag_key"]: row["tag_value"] for row in rows(facts.duck, _TAGS, {"arn": arn})}
-    if not policies:
-        unknown_reason = "it was not collected"
-    else:
-        policy = policies[0]
-        unknown_reason = "" if policy["freshness"] != "none" else policy["reason"] or "it could not be read"
-    empty = '{"Statement":[]}'
-    text = None if unknown_reason else (policies[0]["received"] if policies[0]["has_policy"] else empty)
-    context: dict[str, Value] = {
-        "secretsmanager:secretid": arn,
-        "secretsmanager:versionid": None,
-        "secretsmanager:versionstage": "AWSCURRENT",
-    }
-    secret_facts = KeyFacts(arn=arn, account=secret["account_id"], tags=tags)
-    policy_document = document("the secret's policy", text)
-    return _ProtectedSecret(
-        protected_resource(secret_facts, facts.organization, policy_document, GET, context), unknown_reason
-    )
+def _policy_of(facts: Facts, secret_arn: str) -> tuple[str | None, str]:
+    """The secret's own policy; None if it is unknown, with the reason."""
+    policy = next(iter(rows(facts.duck, _POLICY, {"arn": secret_arn})), None)
+    if policy is None:
+        return None, "it was not collected"
+    if policy["freshness"] == "none":
+        return None, policy["reason"] or "it could not be read"
+    return policy["received"] if policy["has_policy"] else '{"Statement":[]}', ""
 
 
 def kms_request_context(secret_arn: str, region: str, *, documented_policy: bool = False) -> dict[str, Value]:
@@ -143,24 +112,29 @@ def kms_request_context(secret_arn: str, region: str, *, documented_policy: bool
 class _SecretQuery:
     """The search for the principals that can read one secret."""
 
-    def __init__(
-        self,
-        facts: Facts,
-        secret: Mapping[str, Any],
-        protected: _ProtectedSecret,
-        key: Key | None,
-        *,
-        documented_policy: bool,
-    ) -> None:
-        self._facts, self._secret, self._protected, self._key = facts, secret, protected, key
-        self._partition = secret["resource_arn"].split(":")[1]
-        context = kms_request_context(secret["resource_arn"], secret["region"], documented_policy=documented_policy)
-        self._protected_key = None if key is None else protected_key(key, facts.organization, context)
+    def __init__(self, facts: Facts, secret: Mapping[str, Any], key: Key | None, *, documented_policy: bool) -> None:
+        self._facts, self._secret, self._key = facts, secret, key
+        arn = secret["resource_arn"]
+        self._partition = arn.split(":")[1]
+        text, self.unknown_reason = _policy_of(facts, arn)
+        tags = {row["tag_key"]: row["tag_value"] for row in rows(facts.duck, _TAGS, {"arn": arn})}
+        context: dict[str, Value] = {
+            "secretsmanager:secretid": arn,
+            "secretsmanager:versionid": None,
+            "secretsmanager:versionstage": "AWSCURRENT",
+        }
+        secret_facts = KeyFacts(arn=arn, account=secret["account_id"], tags=tags)
+        policy = document("the secret's policy", text)
+        self._protected_secret = protected_resource(secret_facts, facts.organization, policy, GET, context)
+        rules = self._protected_secret.rules
+        self.policy_allows = [rule for rule in rules if rule.allow and rule.statement.position >= 0]
+        kms_context = kms_request_context(arn, secret["region"], documented_policy=documented_policy)
+        self._protected_key = None if key is None else protected_key(key, facts.organization, kms_context)
 
     def principals(self) -> Iterator[PrincipalAccess]:
         """The principals that both the secret and its key let in."""
         for identity in self._candidates():
-            secret_paths = self._protected.resource.access_paths(identity, [GET])
+            secret_paths = self._protected_secret.access_paths(identity, [GET])
             if secret_paths and (key_paths := self._key_paths(identity)):
                 yield self._principal_access(identity, secret_paths, key_paths)
 
@@ -172,10 +146,10 @@ class _SecretQuery:
         return paths
 
     def _candidates(self) -> Iterator[Identity]:
-        named = [*self._named_by_secret(), *self._named_by_key()]
+        named = self._named()
         accounts = {self._secret["account_id"], *(principal.account for principal in named if principal.account)}
         everyone = False
-        for rule in self._protected.policy_allows:
+        for rule in self.policy_allows:
             accounts |= rule.audience.accounts
             if rule.audience.everyone or rule.audience.inverted:
                 everyone = True
@@ -183,7 +157,7 @@ class _SecretQuery:
         for account in sorted(accounts):
             if self._facts.known_iam(account):
                 yield from identities_of(self._facts, account, self._partition)
-            if self._facts.iam.get(account, ("none", None))[0] != "current":
+            if not self._facts.complete_iam(account):
                 yield uncollected(account, f"arn:{self._partition}:iam::{account}:root")
         for principal in dict.fromkeys(named):
             account = principal.account or ""
@@ -192,20 +166,16 @@ class _SecretQuery:
             elif principal.type == "session" and (session := find_identity(self._facts, principal)):
                 yield session
         if everyone:
-            yield anonymous()
+            yield uncollected(ANONYMOUS_ACCOUNT, "*", "everyone")
 
-    def _named_by_secret(self) -> Iterator[Principal]:
-        """Users, roles and sessions that the secret's policy names."""
-        for rule in self._protected.policy_allows:
-            yield from _identities(classify(named) for named in rule.statement.principals)
-
-    def _named_by_key(self) -> Iterator[Principal]:
-        """Users, roles and sessions of the secret's account that the key's policy or grants name."""
-        if self._key is None or self._protected_key is None:
-            return
-        verdicts = verdicts_on(self._facts, self._key, self._protected_key, (DECRYPT,))
-        principals = _identities(classify(Named("AWS", verdict.principal)) for verdict in verdicts)
-        yield from (principal for principal in principals if principal.account == self._secret["account_id"])
+    def _named(self) -> list[Principal]:
+        """Identities that the secret's policy names, and those of its account that the key's policy or grants name."""
+        principals = [classify(named) for rule in self.policy_allows for named in rule.statement.principals]
+        if self._key is not None and self._protected_key is not None:
+            verdicts = verdicts_on(self._facts, self._key, self._protected_key, (DECRYPT,))
+            named_by_key = (classify(Named("AWS", verdict.principal)) for verdict in verdicts)
+            principals += (each for each in named_by_key if each.account == self._secret["account_id"])
+        return [principal for principal in principals if principal.type in IDENTITIES]
 
     def _principal_access(
         self, identity: Identity, secret_paths: tuple[AccessPath, ...], key_paths: tuple[AccessPath, ...]
@@ -218,9 +188,17 @@ class _SecretQuery:
         }
         everyone = identity.type == "everyone"
         name, account = names.get(identity.type, identity.arn), None if everyone else identity.account
-        access = Access.PUBLIC if everyone else access
         result = PrincipalAccess(
-            identity.arn, identity.type, account, party, access, YES, "", "", list(key_paths), list(secret_paths)
+            identity.arn,
+            identity.type,
+            account,
+            self._facts.account_names.get(account or ""),
+            party,
+            Access.PUBLIC if everyone else access,
+            YES,
+            message="",
+            access_paths=list(key_paths),
+            resource_access_paths=list(secret_paths),
         )
         both = (secret_paths, key_paths)
         unknown_reason = next((paths[0].reason for paths in both if not any(path.certain for path in paths)), "")
@@ -239,11 +217,6 @@ class _SecretQuery:
             secret_text, key_text = (" or ".join(path.describe() for path in paths if path.certain) for paths in both)
             paths_text = f"GetSecretValue through {secret_text}; Decrypt through {key_text}"
             result.message = f"{name} can read the secret{condition}: {paths_text}."
-        missing = (
-            identity.type in _IDENTITIES and identity.collected is False and self._facts.known_iam(identity.account)
-        )
-        return replace(result, answer=UNUSED) if missing else result
-
-
-def _identities(principals: Iterable[Principal]) -> Iterator[Principal]:
-    return (principal for principal in principals if principal.type in _IDENTITIES)
+        if identity.type in IDENTITIES and not identity.collected and self._facts.known_iam(identity.account):
+            result.answer = UNUSED
+        return result

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from models.safe_text import printable
-from reports.answers.change_event import run_to_dict, value
 from reports.answers.repository import opened
 from reports.answers.text import UNEVALUATED_POLICIES, and_more, describe_key
 from reports.mart.as_of import RunRef
@@ -26,13 +25,7 @@ class Vendors:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document: the columns of view vendors."""
-        vendor_rows = [{name: value(raw) for name, raw in row.items()} for row in self.rows]
-        return {
-            "format": FORMAT,
-            "as_of": run_to_dict(self.run),
-            "vendors": vendor_rows,
-            "notes": [UNEVALUATED_POLICIES],
-        }
+        return {"format": FORMAT, "as_of": self.run, "vendors": self.rows, "notes": [UNEVALUATED_POLICIES]}
 
     def to_text(self) -> str:
         """Text for a terminal: each party, its keys, and for each access path what remains without it."""

@@ -91,18 +91,15 @@ class VersionDiffs:
         return [(run_key, details) for run_key, details in remaining if details]
 
     def _fields(self, columns: tuple[str, ...], table: str) -> dict[RunKey, dict[str, Detail]]:
-        names = [name for name in columns if name != "key_arn"]
-        columns_sql = ", ".join(f'o."{name}" AS "o_{name}", n."{name}" AS "n_{name}"' for name in names)
-        differ = " OR ".join(f'o."{name}" IS DISTINCT FROM n."{name}"' for name in names)
         rows = self._rows(
             f"""
-            SELECT n.valid_from AS run_id, n.key_arn, {columns_sql}
+            SELECT n.valid_from AS run_id, n.key_arn, o AS old, n AS new
             FROM internal.{table} n
             JOIN internal.{table} o ON o.key_arn = n.key_arn AND o.valid_to = n.valid_from AND o.valid_from < n.valid_from
-            WHERE n.valid_to IS DISTINCT FROM n.valid_from AND ({differ}){self._key_filter("n")}
+            WHERE n.valid_to IS DISTINCT FROM n.valid_from{self._key_filter("n")}
             """
         )
-        return {(row["run_id"], row["key_arn"]): _changed_fields(row, names) for row in rows}
+        return {(row["run_id"], row["key_arn"]): _changed_fields(row["old"], row["new"], columns) for row in rows}
 
     def _policies(self) -> list[Row]:
         return self._rows(
@@ -125,7 +122,6 @@ class VersionDiffs:
             (row["valid_to"], row["key_arn"], row["grant_id"]): row for row in versions if row["valid_to"] is not None
         }
         by_event: dict[tuple[int, str, str], list[tuple[str, list[Detail]]]] = defaultdict(list)
-        names = [name for name in KeyGrant.value_columns() if name not in {"key_arn", "grant_id"}]
         for row in sorted(versions, key=lambda version: version["grant_id"]):
             if row["valid_to"] == row["valid_from"]:
                 continue
@@ -134,8 +130,7 @@ class VersionDiffs:
             if before is None:
                 details += _grant_fields(row)
             else:
-                both = {f"o_{name}": before[name] for name in names} | {f"n_{name}": row[name] for name in names}
-                details += _changed_fields(both, names).values()
+                details += _changed_fields(before, row, KeyGrant.value_columns()).values()
             event_type = "grant_added" if before is None else "grant_changed"
             by_event[row["run_id"], row["key_arn"], event_type].append((_grant_text(row), details))
         for (run_id, key_arn, grant_id), row in sorted(ended.items()):
@@ -171,11 +166,11 @@ def read(column: str, raw: Any) -> Any:
         return raw
 
 
-def _changed_fields(row: dict[str, Any], names: Iterable[str]) -> dict[str, Detail]:
+def _changed_fields(old: Row, new: Row, names: Iterable[str]) -> dict[str, Detail]:
     return {
-        name: Detail(label(name), "changed", read(name, row[f"o_{name}"]), read(name, row[f"n_{name}"]))
+        name: Detail(label(name), "changed", read(name, old[name]), read(name, new[name]))
         for name in names
-        if row[f"o_{name}"] != row[f"n_{name}"]
+        if old[name] != new[name]
     }
 
 

@@ -69,22 +69,12 @@ def answer_target(facts: Facts, group: OperationGroup, target: Target) -> Answer
             keys.append(answer)
             notes += key_notes
         if not target.usage:
-            keys.append(
-                KeyAnswer(None, None, None, [], ["its key, because the ledger has no record of its encryption"])
-            )
+            keys.append(KeyAnswer(unknown=["its key, because the ledger has no record of its encryption"]))
         if target_type != SECRET or reading:
             notes += filter(None, [_SERVICE_NOTES.get(aws_type(target_type).service)])
     notes.append(UNEVALUATED_POLICIES)
-    return Answer(
-        facts.run,
-        question,
-        target.arn,
-        target_type,
-        group.operations,
-        keys,
-        list(dict.fromkeys(notes)),
-        facts.account_names,
-    )
+    unique_notes = list(dict.fromkeys(notes))
+    return Answer(facts.run, question, target.arn, target_type, group.operations, keys, unique_notes)
 
 
 def _key_answer(
@@ -94,7 +84,7 @@ def _key_answer(
     if key is not None:
         return key_answer(facts, key, group)
     why = reason or "it is not in the ledger"
-    return KeyAnswer(key_arn, None, None, [], [f"principals of key {key_arn}: {why}"]), []
+    return KeyAnswer(key_arn, unknown=[f"principals of key {key_arn}: {why}"]), []
 
 
 def _answer_without_key(usage: dict[str, object]) -> KeyAnswer:
@@ -106,4 +96,4 @@ def _answer_without_key(usage: dict[str, object]) -> KeyAnswer:
         phrase = "it is encrypted with an AWS owned key, which no customer policy controls"
     else:
         phrase = f"its key{': ' if why else ''}{why}"
-    return KeyAnswer(None, None, None, [], [phrase], role)
+    return KeyAnswer(role=role, unknown=[phrase])

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from models.safe_text import printable
 from reports.access.engine.model import Access
 from reports.answers.access_paths import AccessPath
-from reports.answers.change_event import format_account_region, run_to_dict
+from reports.answers.change_event import fields_of, format_account_region
 from reports.mart.as_of import RunRef
 
 FORMAT = "kmsledger.who-can/1"
 YES, CONDITIONAL, UNKNOWN, UNUSED = "yes", "conditional", "unknown", "unused"
 """Whether the principal has access; ``conditional`` on IAM policies that were not collected; ``unused``: no such principal."""
+_HEADINGS = {
+    YES: "Yes",
+    CONDITIONAL: "Depends on IAM",
+    UNKNOWN: "Unknown",
+    UNUSED: "Allowed, but no such principal exists",
+}
+_RANK = {answer: rank for rank, answer in enumerate(_HEADINGS)}
 
 
 @dataclass(slots=True)
@@ -24,7 +31,8 @@ class PrincipalAccess:
     principal: str
     principal_type: str
     """role, user, root, session, account, service, everyone, organization, deleted, other."""
-    account: str | None
+    account_id: str | None
+    account_name: str | None
     party: str | None
     access: Access
     """Its relation to the key's owner."""
@@ -37,67 +45,33 @@ class PrincipalAccess:
     resource_access_paths: list[AccessPath] = field(default_factory=list)
     """To the secret itself, if the target is a secret."""
 
-    def to_dict(self, account_names: dict[str, str | None]) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """A JSON object."""
-        return {
-            "principal": self.principal,
-            "principal_type": self.principal_type,
-            "account_id": self.account,
-            "account_name": account_names.get(self.account or ""),
-            "party": self.party,
-            "access": str(self.access),
-            "answer": self.answer,
-            "message": self.message,
-            "reason": self.reason or None,
-            "operations": sorted({operation for path in self.access_paths for operation in path.operations}),
-            "access_paths": [_path_to_dict(path) for path in self.access_paths],
-            "resource_access_paths": [_path_to_dict(path) for path in self.resource_access_paths],
-        }
-
-
-def _path_to_dict(path: AccessPath) -> dict[str, Any]:
-    return {
-        "path": path.path,
-        "source_id": path.source_id or None,
-        "operations": list(path.operations),
-        "conditions": path.conditions or None,
-        "identity_policies": list(path.identity_policies),
-        "needs_iam": path.needs_iam,
-        "certain": path.certain,
-        "reason": path.reason or None,
-    }
+        values = fields_of(self) | {"reason": self.reason or None}
+        paths = {name: values.pop(name) for name in ("access_paths", "resource_access_paths")}
+        operations = sorted({operation for path in self.access_paths for operation in path.operations})
+        return values | {"operations": operations} | paths
 
 
 @dataclass(slots=True)
 class KeyAnswer:
     """Who can perform the operations on one key; for a secret, who can read it."""
 
-    key_arn: str | None
-    key_name: str | None
-    state: str | None
-    principals: list[PrincipalAccess]
-    unknown: list[str] = field(default_factory=list)
-    """What is unknown, a phrase each; if there are any, there may be more principals."""
+    key_arn: str | None = None
+    key_name: str | None = None
+    key_state: str | None = None
     role: str | None = None
     """What the key does for the resource."""
-
-    def to_dict(self, account_names: dict[str, str | None]) -> dict[str, Any]:
-        """A JSON object."""
-        return {
-            "key_arn": self.key_arn,
-            "key_name": self.key_name,
-            "key_state": self.state,
-            "role": self.role,
-            "principals": [principal.to_dict(account_names) for principal in self.principals],
-            "unknown": self.unknown,
-        }
+    principals: list[PrincipalAccess] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    """What is unknown, a phrase each; if there are any, there may be more principals."""
 
 
 @dataclass(slots=True)
 class Answer:
     """Who can perform some operations on a target, for each of its keys."""
 
-    run: RunRef
+    as_of: RunRef
     question: str
     target: str
     """The target's ARN."""
@@ -106,20 +80,10 @@ class Answer:
     operations: tuple[str, ...]
     keys: list[KeyAnswer]
     notes: list[str]
-    account_names: dict[str, str | None]
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON document that `kmsledger who-can --help` describes."""
-        return {
-            "format": FORMAT,
-            "as_of": run_to_dict(self.run),
-            "question": self.question,
-            "target": self.target,
-            "target_type": self.target_type,
-            "operations": list(self.operations),
-            "keys": [key.to_dict(self.account_names) for key in self.keys],
-            "notes": self.notes,
-        }
+        return {"format": FORMAT, **fields_of(self)}
 
     @property
     def known(self) -> bool:
@@ -131,7 +95,7 @@ class Answer:
 
     def to_text(self) -> str:
         """The answer as text for a terminal."""
-        lines = [self.question, f"  as of {self.run}"]
+        lines = [self.question, f"  as of {self.as_of}"]
         for key in self.keys:
             lines += ["", *self._key_lines(key)]
         if self.notes:
@@ -141,16 +105,10 @@ class Answer:
     def _key_lines(self, key: KeyAnswer) -> Iterable[str]:
         if key.key_arn is not None:
             name = f" ({key.key_name})" if key.key_name and not key.key_arn.endswith(key.key_name) else ""
-            state = f", state {key.state}" if key.state not in {None, "Enabled"} else ""
+            state = f", state {key.key_state}" if key.key_state not in {None, "Enabled"} else ""
             role = f", {key.role}" if key.role else ""
             yield f"Key {key.key_arn}{name}{role}{state}"
-        headings = (
-            (YES, "Yes"),
-            (CONDITIONAL, "Depends on IAM"),
-            (UNKNOWN, "Unknown"),
-            (UNUSED, "Allowed, but no such principal exists"),
-        )
-        for answer, heading in headings:
+        for answer, heading in _HEADINGS.items():
             principals = [principal for principal in key.principals if principal.answer == answer]
             if principals:
                 yield f"  {heading}:"
@@ -163,10 +121,10 @@ class Answer:
 
     def _principal_lines(self, principal: PrincipalAccess) -> Iterable[str]:
         owner = ""
-        if principal.account:
-            account_name = self.account_names.get(principal.account)
-            owner = f"  [{principal.party or format_account_region(principal.account, account_name, None)}]"
-        names = {"root": "the root user", "account": f"principals of account {principal.account}"}
+        if principal.account_id:
+            account = format_account_region(principal.account_id, principal.account_name, None)
+            owner = f"  [{principal.party or account}]"
+        names = {"root": "the root user", "account": f"principals of account {principal.account_id}"}
         name = principal.message if principal.principal == "*" else principal.principal
         yield f"    {names.get(principal.principal_type, name)}{owner}"
         for path in principal.resource_access_paths:
@@ -185,7 +143,7 @@ def merge_principals(principals: Iterable[PrincipalAccess]) -> list[PrincipalAcc
     for principal in principals:
         # An account can be written as its ID or as its root ARN.
         name = None if principal.principal_type == "account" else principal.principal
-        first = merged.setdefault((name, principal.account, principal.principal_type), principal)
+        first = merged.setdefault((name, principal.account_id, principal.principal_type), principal)
         if first is principal:
             continue
         for paths, more in (
@@ -193,13 +151,10 @@ def merge_principals(principals: Iterable[PrincipalAccess]) -> list[PrincipalAcc
             (first.resource_access_paths, principal.resource_access_paths),
         ):
             paths.extend(path for path in more if path not in paths)
-        if _RANK.index(principal.answer) < _RANK.index(first.answer):
+        if _RANK[principal.answer] < _RANK[first.answer]:
             first.answer, first.message, first.reason = principal.answer, principal.message, principal.reason
     return sorted(merged.values(), key=_order)
 
 
-_RANK: Sequence[str] = (YES, CONDITIONAL, UNKNOWN, UNUSED)
-
-
 def _order(principal: PrincipalAccess) -> tuple[int, str, str]:
-    return _RANK.index(principal.answer), principal.account or "", principal.principal
+    return _RANK[principal.answer], principal.account_id or "", principal.principal

@@ -50,18 +50,15 @@ class Hub:
     region: str
 
 
-def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord], hub: Hub | None = None) -> int:
-    """Write one batch per line; findings must be sorted by account and region. Returns the number of findings.
+def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord], hub: Hub | None = None) -> None:
+    """Write one batch per line; findings must be sorted by account and region.
 
     Raises UserError for a finding without an account if the run has no management account.
     """
-    count = 0
     records = (asff(finding, run, hub) for finding in findings)
     for _, group in groupby(records, key=lambda record: record["ProductArn"]):
         while batch := list(islice(group, BATCH)):
             out.write(json_line({"Findings": batch}))
-            count += len(batch)
-    return count
 
 
 def asff(finding: FindingRecord, run: RunInfo, hub: Hub | None = None) -> dict[str, Any]:

@@ -17,16 +17,10 @@ from reports.rules.findings import STATUSES
 
 if TYPE_CHECKING:
     from reports.exports.asff import Hub
+    from reports.rules.findings import FindingRecord
 
 _RESOLVED, _ALL = "resolved", "all"
 _OPEN = ("fail", "unknown", "waived")
-_DEFAULTS = {
-    "ocsf": (*_OPEN, _RESOLVED),
-    "asff": (*_OPEN, _RESOLVED),
-    "sarif": _OPEN,
-    "csv": (*_OPEN, _RESOLVED),
-    "jsonl": (*_OPEN, _RESOLVED),
-}
 _HUB = r"[0-9]{12}/[a-z]{2}(-[a-z]+)+-[0-9]+"
 
 
@@ -45,7 +39,7 @@ def _hub(_context: click.Context, _parameter: click.Parameter, value: str | None
 @CONFIG
 @MART
 @AS_OF
-@format_option(*_DEFAULTS, required=True)
+@format_option("ocsf", "asff", "sarif", "csv", "jsonl", required=True)
 @click.option(
     "--output", default="-", metavar="FILE|-", help="Write to this file, atomically. [default: standard output]"
 )
@@ -91,7 +85,7 @@ def findings(
 
     if hub is not None and output_format != "asff":
         raise click.UsageError("--security-hub needs --format asff")
-    selected = set(statuses or _DEFAULTS[output_format])
+    selected = statuses or (_OPEN if output_format == "sarif" else (*_OPEN, _RESOLVED))
     chosen = STATUSES if _ALL in selected else tuple(status for status in STATUSES if status in selected)
     wanted = FindingFilter(statuses=chosen, resolved=_RESOLVED in selected, **filters)
     path = mart_path or configured_mart(config_path)
@@ -102,13 +96,20 @@ def findings(
         if run is None:
             raise MartError(f"{path} has no run: run `kmsledger crawl` first")
         check_names(connection, wanted)
-        records = read_findings(connection, wanted, by_account_region=output_format == "asff")
+        count = 0
+
+        def records() -> Iterator[FindingRecord]:
+            nonlocal count
+            for record in read_findings(connection, wanted, by_account_region=output_format == "asff"):
+                count += 1
+                yield record
+
         with _opened(output) as out:
             if output_format == "asff":
-                count = asff.write(out, run, records, hub)
+                asff.write(out, run, records(), hub)
             else:
                 writers = {"ocsf": ocsf.write, "sarif": sarif.write, "csv": csv_jsonl.csv, "jsonl": csv_jsonl.jsonl}
-                count = writers[output_format](out, run, records)
+                writers[output_format](out, run, records())
     if output != "-":
         click.echo(f"{output}: {count} finding{'' if count == 1 else 's'} of run {run.run_id}", err=True)
 

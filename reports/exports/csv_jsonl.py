@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from typing import Any, TextIO
 
@@ -14,29 +14,16 @@ COLUMNS = ("uid", "run_id", "run_started_at", *(field.name for field in fields(F
 _OF_FINDING = COLUMNS[3:]
 
 
-def csv(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> int:
-    """Write CSV with a header; formulas are escaped for spreadsheets. Returns the number of rows."""
-    return _counted(write_csv, out, run, findings)
+def csv(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> None:
+    """Write CSV with a header; formulas are escaped for spreadsheets."""
+    write_csv(out, COLUMNS, _rows(run, findings))
 
 
-def jsonl(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> int:
-    """Write one object per line; unknown values are null. Returns the number of objects."""
-    return _counted(write_jsonl, out, run, findings)
+def jsonl(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> None:
+    """Write one object per line; unknown values are null."""
+    write_jsonl(out, COLUMNS, _rows(run, findings))
 
 
-def _counted(
-    write: Callable[[TextIO, Sequence[str], Iterable[Sequence[Any]]], None],
-    out: TextIO,
-    run: RunInfo,
-    findings: Iterable[FindingRecord],
-) -> int:
-    count = 0
-
-    def rows() -> Iterator[Sequence[Any]]:
-        nonlocal count
-        for finding in findings:
-            count += 1
-            yield uid_of(finding), run.run_id, run.started_at, *(getattr(finding, name) for name in _OF_FINDING)
-
-    write(out, COLUMNS, rows())
-    return count
+def _rows(run: RunInfo, findings: Iterable[FindingRecord]) -> Iterator[Sequence[Any]]:
+    for finding in findings:
+        yield uid_of(finding), run.run_id, run.started_at, *(getattr(finding, name) for name in _OF_FINDING)

@@ -32,13 +32,9 @@ _RESULTS = {"pass": (1, "Pass"), "fail": (3, "Fail"), "not_applicable": (99, "No
 _UNKNOWN = (0, "Unknown")
 
 
-def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> int:
-    """Write one event per line; returns the number of events."""
-    count = 0
-    for finding in findings:
-        out.write(json_line(event(finding, run)))
-        count += 1
-    return count
+def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> None:
+    """Write one event per line."""
+    out.writelines(json_line(event(finding, run)) for finding in findings)
 
 
 def event(finding: FindingRecord, run: RunInfo) -> dict[str, Any]:
@@ -48,7 +44,7 @@ def event(finding: FindingRecord, run: RunInfo) -> dict[str, Any]:
     severity_id, severity = _SEVERITIES.get(finding.severity, (99, finding.severity))
     status_id, status = _status(finding)
     resolved = {"end_time": milliseconds(finding.resolved_at)} if finding.resolved_at else {}
-    return _object(
+    record: dict[str, Any] = _without_none(
         {
             "category_uid": 2,
             "category_name": "Findings",
@@ -116,6 +112,7 @@ def event(finding: FindingRecord, run: RunInfo) -> dict[str, Any]:
             },
         }
     )
+    return record
 
 
 def _activity(finding: FindingRecord, run: RunInfo) -> int:
@@ -167,12 +164,8 @@ def _remediation(finding: FindingRecord, run: RunInfo) -> dict[str, Any] | None:
     return {"desc": text, "references": list(rule.references) if rule and rule.references else None}
 
 
-def _object(values: dict[str, Any]) -> dict[str, Any]:
-    """The object without None values, recursively."""
-    return {name: _without_none(value) for name, value in values.items() if value is not None}
-
-
 def _without_none(value: Any) -> Any:
+    """The value without fields of objects that are None, recursively."""
     if isinstance(value, dict):
-        return _object(value)
+        return {name: _without_none(item) for name, item in value.items() if item is not None}
     return [_without_none(item) for item in value] if isinstance(value, list) else value

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +15,7 @@ import duckdb
 
 from models.file_access import make_directory, share
 from models.output_file import OutputError, reject_irregular
-from reports.mart.as_of import RunRef, moments, resolve_as_of
+from reports.mart.as_of import moments, resolve_as_of
 from reports.mart.connection import CATALOG, Limits, fetch_one, literal, quoted
 from reports.mart.errors import MartError, OutdatedMartError, QueryError
 from reports.mart.mart_reader import open_mart
@@ -56,14 +56,15 @@ def export(
     written to a staging folder, then moved file by file; exporting it again gives the same files. If several runs began on the
     same date, the run exported last replaces the others. Raises QueryError, MartError or OutputError.
     """
+    limits = limits or Limits()
     with _staging(folder) as staging:
-        connection, moment = _connected(mart, as_of, limits or Limits(), staging)
-        try:
+        limits = replace(limits, spill=limits.spill or staging, folder=staging)
+        connection, run = open_mart(mart, as_of, limits=limits)
+        with connection:
+            run = run or resolve_as_of(moments(connection), *fetch_one(connection, "SELECT max(run_id) FROM runs"))
             for name in _chosen(connection, names):
-                date = folder / name / f"run_date={moment.started_at:%Y-%m-%d}"
+                date = folder / name / f"run_date={run.started_at:%Y-%m-%d}"
                 yield _view(connection, name, date, staging, partition)
-        finally:
-            connection.close()
 
 
 def _chosen(connection: duckdb.DuckDBPyConnection, names: Sequence[str]) -> list[str]:
@@ -101,20 +102,6 @@ def _refused(folder: Path, error: OSError) -> OutputError:
         f"{folder} cannot be written ({error.strerror}): free disk space or give this user write permission; every file there "
         "is complete, with its old or its new content"
     )
-
-
-def _connected(
-    mart: Path, as_of: str | None, limits: Limits, staging: Path
-) -> tuple[duckdb.DuckDBPyConnection, RunRef]:
-    limits = Limits(limits.memory, limits.spill or staging, limits.spill_size, folder=staging)
-    connection, moment = open_mart(mart, as_of, limits=limits)
-    try:
-        if moment is None:
-            moment = resolve_as_of(moments(connection), *fetch_one(connection, "SELECT max(run_id) FROM runs"))
-    except BaseException:
-        connection.close()
-        raise
-    return connection, moment
 
 
 def _view(

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -79,9 +79,8 @@ def publish(
         raise QueryError("expected a database in PostgreSQL: use --database postgresql://USER@HOST/DATABASE")
     if not _SCHEMA.fullmatch(schema):
         raise QueryError(f"{schema!r} cannot name the schema: write lower-case letters, digits and _, at most 40")
-    limits = limits or Limits()
     engine = connect(url)
-    duck = open_mart(mart, Limits(limits.memory, limits.spill, limits.spill_size, folder=_PIPES))
+    duck = open_mart(mart, replace(limits or Limits(), folder=_PIPES))
     try:
         run = resolve_as_of(moments(duck), *fetch_one(duck, "SELECT max(run_id) FROM runs"))
         suffix = secrets.token_hex(4)

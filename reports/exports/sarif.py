@@ -20,8 +20,8 @@ _SCORES = {"critical": "9.5", "high": "8.0", "medium": "5.5", "low": "3.0", "inf
 _KINDS = {"fail": "fail", "pass": "pass", "not_applicable": "notApplicable"}
 
 
-def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> int:
-    """Write the log; returns the number of results."""
+def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> None:
+    """Write the log."""
     rules = list(run.rules.values())
     indexes = {rule.rule_id: index for index, rule in enumerate(rules)}
     sarif_run = {
@@ -33,13 +33,11 @@ def write(out: TextIO, run: RunInfo, findings: Iterable[FindingRecord]) -> int:
     }
     head = escaped_json(orjson.dumps(sarif_run).decode()).removesuffix("}")
     out.write(f'{{"$schema":"{SCHEMA}","version":"2.1.0","runs":[{head},"results":[')
-    count = 0
+    separator = "\n"
     for finding in findings:
-        out.write(",\n" if count else "\n")
-        out.write(escaped_json(orjson.dumps(result(finding, indexes.get(finding.rule_id))).decode()))
-        count += 1
+        out.write(separator + escaped_json(orjson.dumps(result(finding, indexes.get(finding.rule_id))).decode()))
+        separator = ",\n"
     out.write("\n]}]}\n")
-    return count
 
 
 def result(finding: FindingRecord, index: int | None) -> dict[str, Any]:

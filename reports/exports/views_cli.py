@@ -23,7 +23,6 @@ from models.cli_options import AS_OF, CONFIG, MART, MEMORY_LIMIT, TEMP_DIRECTORY
 @click.option("--views", metavar="VIEW,VIEW", default="", help="Only these views. [default: all but the histories]")
 @click.option(
     "--partition",
-    "partition",
     type=click.Choice(["account", "region"]),
     multiple=True,
     help="Partition each date further; repeat it for both.",

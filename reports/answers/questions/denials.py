@@ -13,15 +13,12 @@ from reports.answers.question import question
 if TYPE_CHECKING:
     from reports.answers.denials import Denials
 
-_COLUMNS = (
-    *("account_id", "region", "role", "action", "subject", "key_alias", "message"),
-    *("cause", "fix_in", "where", "statement", "certain", "since_run"),
-)
+CALL_COLUMNS = ("account_id", "region", "role", "action", "subject", "key_alias", "message")
 
 
 @question(
     AS_OF,
-    columns=_COLUMNS,
+    columns=(*CALL_COLUMNS, "cause", "fix_in", "where", "statement", "certain", "since_run"),
     rows=lambda document: (
         {**denial, **denial["fix"], **call} for denial in document["denials"] for call in denial["denied"]
     ),

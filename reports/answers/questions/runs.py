@@ -12,23 +12,15 @@ from reports.answers.question import question
 if TYPE_CHECKING:
     from reports.answers.runs import Runs
 
-_COLUMNS = (
-    *(
-        "run_id",
-        "started_at",
-        "finished_at",
-        "status",
-        "duration_seconds",
-        "account_regions",
-        "complete",
-        "partial",
-        "failed",
-    ),
-    *("coverage_percent", "gaps", "calls", "message", "only_accounts", "only_regions", "in_mart"),
-)
+COVERAGE = ("account_regions", "complete", "partial", "failed", "coverage_percent")
+_TIMES = ("run_id", "started_at", "finished_at", "status")
+_COUNTS = ("gaps", "calls", "message", "only_accounts", "only_regions")
+STORED = (*_TIMES, *_COUNTS)
+"""The columns of a run in the ledger."""
+COLUMNS = (*_TIMES, "duration_seconds", *COVERAGE, *_COUNTS, "in_mart")
 
 
-@question(columns=_COLUMNS, rows=lambda document: document["runs"])
+@question(columns=COLUMNS, rows=lambda document: document["runs"])
 def runs(mart: Path) -> Runs:
     """List the runs, the latest first: when they began, how long they took, what share they read completely, and their gaps.
 

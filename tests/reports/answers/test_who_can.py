@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from reports.answers.access_paths import AccessPath
+from reports.answers.change_event import json_value
 from reports.answers.repository import Facts
 from reports.answers.who_can import who_can
 from reports.answers.who_can_result import Answer, PrincipalAccess
@@ -46,7 +47,7 @@ def secret_table(answer: Answer) -> Table:
 
 
 def label(each: PrincipalAccess) -> tuple[str, str]:
-    return each.answer, f"account {each.account}" if each.principal_type == "account" else each.principal
+    return each.answer, f"account {each.account_id}" if each.principal_type == "account" else each.principal
 
 
 def as_row(path: AccessPath) -> tuple[str, str, tuple[str, ...]]:
@@ -78,7 +79,7 @@ def test_a_key_when_iam_was_not_collected(run_who_can_without_iam: WhoCan) -> No
         ("conditional", who(SHOP, "role/batch")): {("grant", GRANT, ())},
     }
     assert not answer.known
-    reasons = {each.account: each.reason for each in answer.keys[0].principals if each.principal_type == "account"}
+    reasons = {each.account_id: each.reason for each in answer.keys[0].principals if each.principal_type == "account"}
     assert f"Access depends on the IAM policies of account {DATA}; IAM was not collected" in reasons[DATA]
     assert "so the principals are unknown" in reasons[SHOP]
 
@@ -193,7 +194,7 @@ def test_an_unknown_operation_or_target(run_who_can: WhoCan, operation: str, tar
 
 def test_json_has_stable_names(run_who_can: WhoCan) -> None:
     """The field names are a contract."""
-    document = run_who_can("decrypt", "app").to_dict()
+    document = json_value(run_who_can("decrypt", "app"))
     assert list(document) == ["format", "as_of", "question", "target", "target_type", "operations", "keys", "notes"]
     assert (document["format"], document["operations"]) == ("kmsledger.who-can/1", [DECRYPT])
     (key,) = document["keys"]
@@ -210,7 +211,7 @@ def test_json_has_stable_names(run_who_can: WhoCan) -> None:
 
 def test_other_accounts_need_a_policy_that_names_them(run_who_can: WhoCan) -> None:
     """A visitor whose own IAM allows everything has no access to a key that does not allow its account."""
-    assert not any(each.account == OTHER for each in run_who_can("use", LOCAL).keys[0].principals)
+    assert not any(each.account_id == OTHER for each in run_who_can("use", LOCAL).keys[0].principals)
 
 
 def test_a_time_that_has_passed_allows_nobody(without_denials: Path) -> None:
