@@ -1,5 +1,5 @@
 -- The principals named in policies and grants, those outside the organization first; one row per principal and effect.
-WITH named AS (
+WITH named AS MATERIALIZED (
     SELECT party, party_name, principal_account, principal, principal_type, effect, CAST(sum(keys) AS BIGINT) AS key_count, min(since) AS since
     FROM (
         -- Two statements of a policy can name the same principal.
@@ -14,16 +14,19 @@ WITH named AS (
     GROUP BY ALL
 ),
 listed AS (
-    SELECT *, row_number() OVER () AS position, count(*) OVER () AS total
-    FROM named
-    ORDER BY
-        party IN ('own_organization', 'own_account', 'aws_service'), effect = 'Deny',
-        list_position(
-            ['public', 'external_account', 'known_party', 'deleted_principal', 'unknown',
-             'own_organization', 'own_account', 'aws_service'], party
-        ),
-        key_count DESC, party_name, principal, principal_type
-    LIMIT $limit
+    -- Numbered after the limit: there can be a million principals.
+    SELECT *, row_number() OVER () AS position, (SELECT count(*) FROM named) AS total
+    FROM (
+        SELECT * FROM named
+        ORDER BY
+            party IN ('own_organization', 'own_account', 'aws_service'), effect = 'Deny',
+            list_position(
+                ['public', 'external_account', 'known_party', 'deleted_principal', 'unknown',
+                 'own_organization', 'own_account', 'aws_service'], party
+            ),
+            key_count DESC, party_name, principal, principal_type
+        LIMIT $limit
+    )
 ),
 named_by_policy AS (
     SELECT n.position, u.policy_hash, u.account_id, s.actions, s.condition_keys
