@@ -51,7 +51,7 @@ def cookbook(*, name: str | None, assignments: tuple[str, ...], show: bool, **op
     elif show:
         write_text(to_json(asdict(recipe)) if output_format == "json" else show_recipe(recipe) + "\n", output)
     else:
-        run_query(recipe.query, **options, parameters=recipe.values(_parameters(assignments)))
+        run_query(recipe.query, **options, parameters=recipe.values(_parameters(assignments)), prepared=True)
 
 
 def _parameters(assignments: tuple[str, ...]) -> dict[str, str]:

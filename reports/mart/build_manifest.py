@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata, resources
@@ -13,6 +14,7 @@ import duckdb
 import orjson
 
 from reports.mart.connection import CATALOG, fetch_one, quoted
+from reports.mart.errors import OutdatedMartError, QueryError
 
 _PACKAGES = ("models", "reports.access", "reports.mart")
 _MODULES = ("ledger_reader.py",)
@@ -108,6 +110,26 @@ def built_by_this_program(duck: duckdb.DuckDBPyConnection, catalog: str) -> bool
         return bool(fetch_one(duck, f"SELECT program FROM {catalog}.internal.build_manifest")[0] == program_digest())
     except (duckdb.CatalogException, duckdb.BinderException):
         return False  # a mart of an old version has no such table or column
+
+
+@contextmanager
+def explain_outdated(duck: duckdb.DuckDBPyConnection, *, prepared: bool) -> Iterator[None]:
+    """Explain why a query in the block names a view or column that the mart does not have, if another version built the mart.
+
+    Raises OutdatedMartError for a query of this program (``prepared``), otherwise QueryError, because the user may be wrong.
+    """
+    try:
+        yield
+    except QueryError as error:
+        if not isinstance(error.__cause__, duckdb.CatalogException | duckdb.BinderException):
+            raise
+        if built_by_this_program(duck, CATALOG):
+            raise
+        if prepared:
+            raise OutdatedMartError from error
+        raise QueryError(
+            f"{error}; another version of kmsledger built the mart, which `kmsledger mart` rebuilds"
+        ) from error
 
 
 def save(duck: duckdb.DuckDBPyConnection, manifest: Manifest) -> None:

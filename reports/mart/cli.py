@@ -7,7 +7,6 @@ import os
 import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,21 +88,29 @@ def run_query(
     memory_limit: int,
     temp_directory: Path | None,
     parameters: Mapping[str, str] | None = None,
+    prepared: bool = False,
 ) -> None:
-    """Run a query in a process of its own and write its result, with the options of :func:`sql`."""
+    """Run a query in a process of its own and write its result, with the options of :func:`sql`.
+
+    A view or column that the mart does not have is an OutdatedMartError if the query is one of this program.
+    """
     mart_path = mart_path or configured_mart(config_path)
     if output_format == "parquet" and output is None:
         raise click.UsageError("--format parquet needs --output FILE")
 
     def prepare(limits: Limits) -> Callable[[], None]:
+        from reports.mart.build_manifest import explain_outdated
         from reports.mart.mart_reader import open_stating_run
         from reports.mart.query import write
 
         limits = replace(limits, output=unfinished if output_format == "parquet" else None)
         connection = open_stating_run(mart_path, as_of, limits)
-        return partial(
-            write, connection, query, form=output_format, limit=limit, path=unfinished, parameters=parameters
-        )
+
+        def answer() -> None:
+            with connection, explain_outdated(connection, prepared=prepared):
+                write(connection, query, form=output_format, limit=limit, path=unfinished, parameters=parameters)
+
+        return answer
 
     with replacing(output.absolute()) if output else nullcontext() as unfinished:
         run_within(prepare, "the query", timeout, memory_limit, temp_directory)

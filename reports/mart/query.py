@@ -41,12 +41,12 @@ def write(
     path: Path | None,
     parameters: Mapping[str, str] | None,
 ) -> None:
-    """Write the result of a query to a file, or to standard output, and close the connection.
+    """Write the result of a query to a file, or to standard output.
 
     The form is parquet (with a path that the connection's limits name), or one of :func:`writer_of`. Raises QueryError for
     anything but a single read-only statement and for DuckDB's errors, and OverLimitError.
     """
-    with connection, explained():
+    with explained():
         if form == "parquet":
             checked(connection, sql)
             # Not COPY: the query is never embedded in our own SQL.

@@ -33,8 +33,10 @@ ANSWERS = [
     "findings --as-of 2",
     "sql --as-of 2 'SELECT run_id FROM runs'",
     "export parquet --output lake",
+    "cookbook coverage-trend",
 ]
 """Commands that read views or columns which that version did not have."""
+OTHER_VERSION = "another version of kmsledger built the mart, which `kmsledger mart` rebuilds"
 REBUILD = "the mart lacks views that this version of kmsledger reads: run `kmsledger mart` to rebuild it\n"
 
 
@@ -76,6 +78,9 @@ def test_other_queries_work_on_the_old_mart(previous: Path) -> None:
     """What the old mart has can be queried without a rebuild."""
     done = run(previous, "sql --format csv 'SELECT count(*) AS keys FROM keys'")
     assert (done.returncode, done.stdout.split()) == (0, ['"keys"', "13"]), done.stderr
+    done = run(previous, "sql 'SELECT new_column FROM keys'")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"; {OTHER_VERSION}\n"), done.stderr
 
 
 @pytest.mark.deep  # a full rebuild of the mart, and the reports
