@@ -29,6 +29,9 @@ _OUTCOME = (
     "this run's other rules are discarded, and the old mart is untouched"
 )
 
+_OUT_OF_MEMORY = frozenset({signal.SIGKILL, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS})
+"""The signals that end a process whose allocation has failed: those of the kernel, of libraries, and of a failed access."""
+
 
 @dataclass(frozen=True, slots=True)
 class OwnRules:
@@ -91,10 +94,16 @@ def _run(task: _Task) -> None:
         return
     if failure is None and (process.exitcode or 0) > 0:
         raise RuntimeError(f"the process of users' rules ended with exit code {process.exitcode}")
-    if process.exitcode == -signal.SIGALRM:
+    ended_by = signal.Signals(-(process.exitcode or 0)) if failure is None else signal.SIGKILL
+    if ended_by == signal.SIGALRM:
         cause, setting = f"was stopped after {task.timeout:g} seconds", "timeout"
-    else:
+    elif ended_by in _OUT_OF_MEMORY:
         cause, setting = "needs more memory than its limit", "memory_limit"
+    else:
+        raise UserError(
+            f"{current.source}: another process ended rule {current.rule_id} with {ended_by.name}: run the command again; the "
+            "old mart is untouched"
+        )
     raise OverLimitError(f"{current.source}: rule {current.rule_id} {cause}: {_OUTCOME.format(setting=setting)}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from models.errors import UserError
 from models.settings import Settings
 from reports.mart.build import DraftMart, mart_builder
 from reports.mart.connection import connect
@@ -111,6 +113,23 @@ def test_an_interruption_ends_the_rules(draft: DraftMart) -> None:
     with pytest.raises(KeyboardInterrupt):
         evaluate_rules(draft.duck, draft.as_of, [rule(ENDLESS)], OwnRules(draft.released, 300, 500_000_000).run)
     assert time.monotonic() - began < 60
+    assert draft.duck.execute("SELECT count(*) FROM keys").fetchone() == (2,)
+
+
+def test_a_signal_of_another_process_is_no_limit(draft: DraftMart) -> None:
+    """A rule that another process ends does not count as one that needs too much memory."""
+
+    def terminate() -> None:
+        (process,) = multiprocessing.active_children()
+        process.terminate()
+
+    timer = threading.Timer(2, terminate)
+    timer.start()
+    with pytest.raises(
+        UserError, match=r"^own-rule\.sql: another process ended rule own-rule with SIGTERM: "
+    ) as caught:
+        evaluate_rules(draft.duck, draft.as_of, [rule(ENDLESS)], OwnRules(draft.released, 300, 500_000_000).run)
+    assert not isinstance(caught.value, OverLimitError)
     assert draft.duck.execute("SELECT count(*) FROM keys").fetchone() == (2,)
 
 
