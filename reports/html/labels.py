@@ -189,6 +189,8 @@ VOCABULARIES: Final[dict[str, dict[str, tuple[str, str]]]] = {
         "agreed": ("as agreed", "good"),
     },
     "party": _PARTIES,
+    # The party is named "Everyone" already.
+    "external_party": {**_PARTIES, "public": ("Public", "bad")},
     "access": {
         "public": _PARTIES["public"],
         "public_via_service": ("Everyone, through a service", "bad"),

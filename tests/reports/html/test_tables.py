@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reports.html.filters import visible
+from reports.html.labels import VOCABULARIES
 from reports.html.overview_report import OverviewReport, statements
 from reports.html.tables import DATA_BYTES, TOP, DataTable, PageState, packed, specifications, sql_command
 
@@ -96,3 +97,11 @@ Allow *: *""",
 def test_a_changed_policy_is_written_as_sentences(before: str | None, sentences: str | None) -> None:
     """Each statement is a line; actions are written as AWS writes them; any other value stays as it is."""
     assert statements(before) == sentences
+
+
+def test_a_public_party_is_named_once() -> None:
+    """The party of public access is called Everyone, so that its kind has another label; the kinds are those of all parties."""
+    kinds, parties = VOCABULARIES["external_party"], VOCABULARIES["party"]
+    assert set(kinds) == set(parties)
+    assert kinds["public"] == ("Public", parties["public"][1])
+    assert parties["public"][0] == "Everyone"
