@@ -42,7 +42,9 @@ class HistoryLedger:
         self.flaw_interval = flaw_interval
 
     def write(self) -> None:
-        """Write all runs; indexes are created after the rows."""
+        """Write all runs; indexes are created after the rows. Replaces what an interrupted benchmark has left."""
+        for suffix in ("", "-wal", "-shm"):
+            self.path.with_name(self.path.name + suffix).unlink(missing_ok=True)
         engine = connect(self.url)
         upgrade(engine)
         engine.dispose()
