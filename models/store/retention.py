@@ -185,7 +185,7 @@ def _unused_document(horizon: Horizon) -> ColumnElement[bool]:
 
 def _unneeded(connection: Connection, horizon: Horizon) -> list[tuple[Table, ColumnElement[bool]]]:
     """Rows that no kept run needs, of tables without versions; a condition may refer to tables that follow."""
-    kept_coverage = connection.execute(_OLD_COVERAGE, asdict(horizon))
+    kept_coverage = connection.execute(OLD_COVERAGE, asdict(horizon))
     stage(connection, _KEPT, sorted((run, account, region) for run, account, region in kept_coverage))
     delivery, access_policy, key, analysis = Delivery.table(), AccessPolicy.table(), Key.table(), KeyAnalysis.table()
     # Analyses of policies that are valid in no kept run, and of grants analyzed together with such a policy.
@@ -219,29 +219,31 @@ def _unneeded(connection: Connection, horizon: Horizon) -> list[tuple[Table, Col
     ]
 
 
-_OLD_COVERAGE = sql_text("""
+OLD_COVERAGE = sql_text("""
 WITH first_kept AS (
     SELECT account_id, region, min(run_id) AS run_id FROM scope_coverage WHERE run_id >= :coverage GROUP BY account_id, region
 ), present AS (
     SELECT account_id, region, outcome FROM first_kept JOIN scope_coverage USING (account_id, region, run_id)
+), past AS MATERIALIZED (
+    -- Otherwise SQLite reads the coverage of all old runs again for each scope.
+    SELECT account_id, region, run_id, outcome FROM scope_coverage WHERE run_id < :coverage
 ), broken AS (
-    SELECT account_id, region, max(c.run_id) AS run_id FROM present JOIN scope_coverage c USING (account_id, region)
-    WHERE c.run_id < :coverage AND c.outcome <> present.outcome GROUP BY account_id, region
+    SELECT account_id, region, max(past.run_id) AS run_id FROM present JOIN past USING (account_id, region)
+    WHERE past.outcome <> present.outcome GROUP BY account_id, region
 )
 -- The last run whose outcome differs from the first kept outcome of the scope, and the first run after it.
 SELECT run_id, account_id, region FROM broken
 UNION
-SELECT min(c.run_id), account_id, region
-FROM present JOIN scope_coverage c USING (account_id, region) LEFT JOIN broken USING (account_id, region)
-WHERE c.run_id < :coverage AND c.run_id > coalesce(broken.run_id, 0) GROUP BY account_id, region
+SELECT min(past.run_id), account_id, region
+FROM present JOIN past USING (account_id, region) LEFT JOIN broken USING (account_id, region)
+WHERE past.run_id > coalesce(broken.run_id, 0) GROUP BY account_id, region
 UNION
 -- The last run before the horizon that read the scope.
-SELECT max(run_id), account_id, region FROM scope_coverage
-WHERE outcome IN ('complete', 'partial') AND run_id < :coverage GROUP BY account_id, region
+SELECT max(run_id), account_id, region FROM past WHERE outcome IN ('complete', 'partial') GROUP BY account_id, region
 UNION
 -- The last run that read a listing which has been missing since before the horizon.
-SELECT max(c.run_id), account_id, region FROM gap g JOIN scope_coverage c USING (account_id, region)
-WHERE c.run_id < g.valid_from AND c.run_id < :coverage AND c.outcome IN ('complete', 'partial')
+SELECT max(past.run_id), account_id, region FROM gap g JOIN past USING (account_id, region)
+WHERE past.run_id < g.valid_from AND past.outcome IN ('complete', 'partial')
     AND g.subject = '' AND (g.valid_to IS NULL OR g.valid_to >= :versions)
 GROUP BY g.version_id, account_id, region
 """)

@@ -295,6 +295,38 @@ def test_a_ledger_without_runs_is_unchanged(ledger: Engine) -> None:
     assert retention.prune(ledger, DAY, dry_run=True) == retention.Pruned(None)
 
 
+def test_old_coverage_is_found_without_a_scan_for_each_scope(sqlite_url: str) -> None:
+    """Ten times the scopes cost about ten times as much: coverage is not read again for each of them."""
+    engine = connect(sqlite_url)
+    runs = range(1, 41)
+    with engine.begin() as connection:
+        values = {"started_at": NOW, "status": RunStatus.COMPLETE, "version": "test"}
+        connection.execute(insert(Run), [{"run_id": run, **values} for run in runs])
+    instructions: list[int] = []
+    for scopes in (range(30), range(30, 300)):
+        coverage = [
+            {
+                "run_id": run,
+                "account_id": f"{scope:012}",
+                "region": "eu-west-1",
+                "outcome": ("complete", "failed")[run % 2],
+            }
+            for run in runs
+            for scope in scopes
+        ]
+        ticks: list[None] = []
+        with engine.begin() as connection:
+            connection.execute(insert(ScopeCoverage), coverage)
+            driver: Any = connection.connection.dbapi_connection
+            driver.set_progress_handler(lambda ticks=ticks: ticks.append(None), 100)
+            found = connection.execute(retention.OLD_COVERAGE, {"coverage": 30, "versions": 30}).all()
+            driver.set_progress_handler(None, 0)
+        assert len({row.account_id for row in found}) == scopes.stop
+        instructions.append(len(ticks))
+    engine.dispose()
+    assert 0 < instructions[1] < 15 * instructions[0]
+
+
 def test_rejected_during_a_crawl(ledger: Engine) -> None:
     """Pruning is rejected during a crawl; a dry run is allowed."""
     record(ledger, [sample_run(0, SEEN), sample_run(50, CHANGED), sample_run(50, CHANGED)])
