@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from crawler.aws.client import AwsClient, Counter, CredentialProvider, parameters
-from crawler.aws.errors import DENIED_CODES, AwsError, gap_row
+from crawler.aws.errors import AwsError, gap_row
 from crawler.aws.response_validation import INVALID_ITEM, as_error, invalid_response, items_of, require
 from crawler.resource_mapper import resource_step
 from crawler.services import cloudtrail, iam
@@ -21,6 +21,7 @@ from crawler.services.kms import ALIASES, KEY_STORES, KEYS
 from crawler.services.resource_types import RESOURCE_TYPES, TRAIL
 from crawler.spec import GLOBAL, Operation, ResourceType, Scope, Step, Subject, search
 from crawler.writer import Coverage, Finished
+from models.aws_error_codes import DENIED_CODES
 from models.store.scd2_merge import Batch
 from models.tables.iam import IamScan
 from models.tables.runs import Cause, Gap, Outcome

@@ -14,7 +14,7 @@ from crawler import discovery as org
 from crawler import writer
 from crawler.account_facts import account_batch, region_batch
 from crawler.aws.credentials import ASSUME_ROLE, CredentialsError, Identity, Roles
-from crawler.aws.errors import DENIED_CODES, FIXES, AwsError, RequiredCallError
+from crawler.aws.errors import FIXES, AwsError, RequiredCallError
 from crawler.collector import Collected, for_each, run_all
 from crawler.empty_regions import find_empty_regions
 from crawler.key_references import resolve_references
@@ -36,6 +36,7 @@ from crawler.spec import GLOBAL, WHOLE_SCOPE, Scope
 from crawler.worker import ScopeTask, Worker, WorkerConfig, failed_scope, relaxed_gc
 from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage, CrawlResult, Finished, Packed, ScopeWriter
 from models import console
+from models.aws_error_codes import DENIED_CODES
 from models.call_counters import merge
 from models.errors import UserError
 from models.settings import Settings

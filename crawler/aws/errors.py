@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 
 from crawler.spec import Operation
-from models.aws_error_codes import CREDENTIAL_CODES, EXPIRED_CODES
-from models.aws_error_codes import DENIED_CODES as DENIED_CODES  # noqa: PLC0414  (with the classification by it)
+from models.aws_error_codes import CREDENTIAL_CODES, DENIED_CODES, EXPIRED_CODES
 from models.errors import UserError
 from models.tables.runs import Cause
 

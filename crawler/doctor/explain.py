@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from crawler.aws.credentials import ASSUME_ROLE, Identity, iam_arn
-from crawler.aws.errors import DENIED_CODES, FIXES
+from crawler.aws.errors import FIXES
 from crawler.doctor.probe import Failure
 from crawler.iam_policies import Permissions, external_id_condition
 from crawler.services.kms import DESCRIBE_KEY
 from crawler.spec import WHOLE_SCOPE
+from models.aws_error_codes import DENIED_CODES
 from models.diagnosis import Check, Status, named
 from models.remediation import EXTERNAL_ID, FIX_IN, Fix, fix
 from models.settings import Settings

@@ -121,9 +121,8 @@ def explain_outdated(duck: duckdb.DuckDBPyConnection, *, prepared: bool) -> Iter
     try:
         yield
     except QueryError as error:
-        if not isinstance(error.__cause__, duckdb.CatalogException | duckdb.BinderException):
-            raise
-        if built_by_this_program(duck, CATALOG):
+        is_missing = isinstance(error.__cause__, duckdb.CatalogException | duckdb.BinderException)
+        if not is_missing or built_by_this_program(duck, CATALOG):
             raise
         if prepared:
             raise OutdatedMartError from error

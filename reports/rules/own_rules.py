@@ -94,15 +94,15 @@ def _run(task: _Task) -> None:
         return
     if failure is None and (process.exitcode or 0) > 0:
         raise RuntimeError(f"the process of users' rules ended with exit code {process.exitcode}")
-    ended_by = signal.Signals(-(process.exitcode or 0)) if failure is None else signal.SIGKILL
-    if ended_by == signal.SIGALRM:
+    signal_number = -(process.exitcode or 0)
+    if failure is None and signal_number == signal.SIGALRM:
         cause, setting = f"was stopped after {task.timeout:g} seconds", "timeout"
-    elif ended_by in _OUT_OF_MEMORY:
+    elif failure is not None or signal_number in _OUT_OF_MEMORY:
         cause, setting = "needs more memory than its limit", "memory_limit"
     else:
         raise UserError(
-            f"{current.source}: another process ended rule {current.rule_id} with {ended_by.name}: run the command again; the "
-            "old mart is untouched"
+            f"{current.source}: another process ended rule {current.rule_id} with "
+            f"{signal.Signals(signal_number).name}: run the command again; the old mart is untouched"
         )
     raise OverLimitError(f"{current.source}: rule {current.rule_id} {cause}: {_OUTCOME.format(setting=setting)}")
 

@@ -211,7 +211,8 @@ WALKS = [
 @pytest.mark.parametrize(("operation", "with_paths"), WALKS)
 def test_a_denied_walk_is_a_gap_and_keeps_the_last_known_ou(ledger: Ledger, operation: str, with_paths: bool) -> None:
     """All accounts are crawled without their OUs; the ledger keeps the known path and records the denied operation."""
-    ledger.record_run(account_batch(ledger.engine, discovered(organization()), MANAGEMENT)[0], {})
+    batch, _, _ = account_batch(ledger.engine, discovered(organization()), MANAGEMENT)
+    ledger.record_run(batch, {})
     result = discovered(
         organization(WITH_PATHS if with_paths else None, {operation: denied(f"organizations:{operation}")})
     )
@@ -238,14 +239,16 @@ def test_an_ou_filter_needs_the_ous() -> None:
 
 def test_an_account_that_left_is_marked_as_left(ledger: Ledger) -> None:
     """An account missing from a complete listing is marked as left; its facts stay open."""
-    ledger.record_run(account_batch(ledger.engine, discovered(organization()), MANAGEMENT)[0], {})
+    batch, _, _ = account_batch(ledger.engine, discovered(organization()), MANAGEMENT)
+    ledger.record_run(batch, {})
     fewer = discovered(organization([[entry(MANAGEMENT), entry(SHOP)]]))
     batch, _, left = account_batch(ledger.engine, fewer, MANAGEMENT)
     assert left == (LAB, OLD)
     ledger.record_run(batch, {})
     (lab,) = ledger.current(Account, account_id=LAB)
     assert (lab["state"], lab["selection"], lab["name"], lab["ou_path"]) == ("LEFT", "left", "lab-1", "/Sandbox")
-    assert account_batch(ledger.engine, replace(fewer, is_complete=False), MANAGEMENT)[2] == ()
+    _, _, left = account_batch(ledger.engine, replace(fewer, is_complete=False), MANAGEMENT)
+    assert left == ()
 
 
 ERRORS: list[tuple[str, AwsError, int, tuple[str, ...]]] = [

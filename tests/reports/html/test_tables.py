@@ -101,6 +101,7 @@ def test_a_changed_policy_is_written_as_sentences(before: str | None, sentences:
 
 def test_a_public_party_is_named_once() -> None:
     """The party of public access is called Everyone, so that its kind has another label; the kinds are those of all parties."""
+    assert ["mark", "kind", {"v": "external_party"}] in specifications()["external_access"]["columns"][0][3]
     kinds, parties = VOCABULARIES["external_party"], VOCABULARIES["party"]
     assert set(kinds) == set(parties)
     assert kinds["public"] == ("Public", parties["public"][1])
