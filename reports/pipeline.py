@@ -114,18 +114,23 @@ def _extensions(settings: Settings, rules: Sequence[Rule]) -> tuple[Extension, .
 def run_rules(mart: DraftMart, settings: Settings) -> None:
     """Run the rules in force, users' rules within their limits; the mart then has their results."""
     own = OwnRules(mart.released, settings.rules.timeout, settings.rules.memory_limit)
-    evaluate_rules(mart.duck, mart.as_of, load_rules(settings), own.run)
+    rules = load_rules(settings)
+    mart.with_enough_memory(lambda: evaluate_rules(mart.duck, mart.as_of, rules, own.run))
 
 
 def store_findings(mart: DraftMart, settings: Settings) -> None:
     """Write changed problems and counts into the ledger's history and into the mart."""
     engine = connect_ledger(settings.database, must_exist=True)
-    try:
+
+    def store() -> None:
         with translate_errors(engine), engine.begin() as connection:
             record(mart.duck, connection, mart.as_of)
+
+    try:
+        mart.with_enough_memory(store)
     finally:
         engine.dispose()
-    mart.apply_findings()
+    mart.with_enough_memory(mart.apply_findings)
 
 
 def check_examples(

@@ -154,6 +154,12 @@ class OverviewReport(RunReport):
         """The failed, unknown and waived findings."""
         return self.open_findings(self.findings).link_to(self.principals, "principal", "resource_arn")
 
+    def unknown_resources(self) -> DataTable:
+        """The resources with the most unknown results."""
+        listed = self._source.limited("most_unknown", 500)
+        arns = [row["resource_arn"] for row in listed.rows]
+        return self.data_table("unknown_resources", resource_arns=arns, total=listed.total)
+
     def gaps(self) -> DataTable:
         """The open gaps."""
         return self.data_table("gaps").link_to(self.principals, "principal", "subject")

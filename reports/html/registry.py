@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, Final
 import duckdb
 
 from models.errors import UserError
+from models.output_file import remove_stale_files, unfinished_version
 from models.settings import Settings
 from reports.html import render
 from reports.html.changes_report import ChangesReport
@@ -20,7 +22,14 @@ from reports.html.overview_report import OverviewReport
 from reports.html.query_runner import Source
 from reports.html.subjects import Subject, find_account, find_key, find_ou, find_owner, find_vendor
 from reports.html.vendor_report import VendorReport
+from reports.mart.connection import Limits, working_memory
+from reports.mart.errors import MartError
 from reports.mart.mart_reader import open_mart
+
+_MEMORY = 210_000_000
+"""Bytes that the queries need at least: 190 MB for 32,000 keys with 282,000 findings."""
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -101,8 +110,36 @@ def write(
     only the file of that run. Raises MartError if the mart cannot be read, QueryError if there was no run that early or no
     such subject, and OutputError if the directory cannot be written.
     """
+    spill = directory / "kmsledger-spill"
+    remove_stale_files(spill)
+    memory = working_memory(mart.stat().st_size, _MEMORY) if mart.exists() else None
+    limits = Limits(memory, unfinished_version(spill))
+    try:
+        return _write(reports, mart, directory, settings, subject=subject, as_of=as_of, limits=limits)
+    except duckdb.OutOfMemoryException:
+        log.warning("the reports need more memory than planned: they are written again, with more")
+    try:
+        limits = replace(limits, memory=None)
+        return _write(reports, mart, directory, settings, subject=subject, as_of=as_of, limits=limits)
+    except duckdb.OutOfMemoryException as error:
+        raise MartError(
+            "the reports need more memory than this machine has: free memory, or lower report.list_limit and "
+            "report.findings_limit"
+        ) from error
+
+
+def _write(
+    reports: Sequence[Report],
+    mart: Path,
+    directory: Path,
+    settings: Settings,
+    *,
+    subject: str | None,
+    as_of: str | None,
+    limits: Limits,
+) -> list[Path]:
     written: list[Path] = []
-    with open_mart(mart, as_of, stored=True)[0] as connection:
+    with open_mart(mart, as_of, limits=limits, stored=True)[0] as connection:
         source = Source(connection)
         for report in reports:
             about = limit(connection, report, subject)

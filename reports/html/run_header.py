@@ -81,14 +81,15 @@ class RunReport:
 
     def open_findings(self, section: FindingsSection) -> DataTable:
         """The failed, unknown and waived findings."""
-        total = sum(section.totals[name] for name in ("fail", "unknown", "waived"))
+        changes = {"at": self.run["started_at"], "compare": section.has_previous_results}
+        listed = self._source.table("listed_findings", limit=self._limit, per_rule=section.limit, **changes)
         values = self._source.shared_values(
             "findings",
-            limit=self._limit,
-            at=self.run["started_at"],
-            per_rule=section.limit,
-            compare=section.has_previous_results,
-            total=total,
+            rule_ids=[row["rule_id"] for row in listed],
+            resource_arns=[row["resource_arn"] for row in listed],
+            places=[row["place"] for row in listed],
+            total=sum(section.totals[name] for name in ("fail", "unknown", "waived")),
+            **changes,
         )
         return self._data_table("findings", values)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from reports.mart import (
 )
 from reports.mart.as_of import moments, resolve_as_of
 from reports.mart.build_manifest import Manifest, RebuildRequired
-from reports.mart.connection import CATALOG, fetch_one, quoted
+from reports.mart.connection import CATALOG, fetch_one, limit_memory, quoted, working_memory
 from reports.mart.draft_file import copy
 from reports.mart.errors import MartError
 from reports.mart.extension import Extension, create_tables
@@ -39,10 +39,6 @@ log = logging.getLogger(__name__)
 _SCHEMA = "internal"
 _STORAGE = "v1.0.0"
 """An old storage version, so that older DuckDB clients can open the file."""
-
-_MIN_MEMORY, _MAX_MEMORY = 300_000_000, 2_500_000_000
-"""Bytes for DuckDB, which spills to disk beyond; between them, half the size of the ledger. Not everything can be spilled:
-a build that needs more is repeated with 80 % of the machine's memory."""
 
 _SMALL = 10_000_000
 """Bytes of a ledger up to which a mart is built by one thread and in memory: more threads and a checkpoint cost more than they
@@ -104,8 +100,22 @@ class DraftMart:
         finally:
             _attach(self.duck, draft_path)
 
+    def with_enough_memory(self, work: Callable[[], None]) -> None:
+        """Do this, and again with more memory if it does not suffice, as not everything can be spilled."""
+        try:
+            work()
+        except duckdb.OutOfMemoryException:
+            log.warning(
+                "the results for %s need more memory than planned: they are computed again, with more", self.path.name
+            )
+            self.duck.execute("RESET memory_limit")
+            work()
+
     def apply_findings(self) -> None:
-        """Apply the changed findings, which were written to the ledger, to the mart's copies of the same tables."""
+        """Apply the changed findings, which were written to the ledger, to the mart's copies of the same tables.
+
+        Can be repeated.
+        """
         incremental_load.apply_results(self.duck, self.as_of)
         if not partial_refresh.refresh_findings(self.duck, self.as_of):
             view_loader.recompute(self.duck, self.as_of, {partial_refresh.FINDING_EPISODES.view})
@@ -151,7 +161,7 @@ def mart_builder(
     inputs = _Inputs(engine_url, mart_path, draft_path, as_of, parties, schema_of)
     manifest = build_manifest.expected(engine_url, parties)
     with _errors_explained(mart_path):
-        memory = min(max(ledger_size // 2, _MIN_MEMORY), _MAX_MEMORY)
+        memory = working_memory(ledger_size)
         try:
             try:
                 duck, run = inputs.draft(manifest, extensions, ledger_size, memory)
@@ -178,12 +188,12 @@ def _open(draft_path: Path, ledger_size: int, memory: int | None) -> duckdb.Duck
     """A connection for a ledger of some bytes, with a limit in bytes or DuckDB's own limit, and no mart attached yet."""
     _remove(draft_path)
     duck = new_connection()
-    if ledger_size <= _SMALL:
-        duck.execute("SET threads = 1")
     # DuckDB mistakes a program without a file of its own (a spawned process) for a notebook.
     duck.execute("SET enable_progress_bar = false")
     if memory is not None:  # the default, a share of the machine's memory, depends on the machine
-        duck.execute(f"SET memory_limit = '{memory:d}B'")
+        limit_memory(duck, memory)
+    if ledger_size <= _SMALL:
+        duck.execute("SET threads = 1")
     duck.execute(f"SET temp_directory = {quoted(str(draft_path) + '.tmp')}")
     duck.execute("SET preserve_insertion_order = false")
     return duck
@@ -223,13 +233,13 @@ class _Inputs:
         duck = _open(self.draft_path, ledger_size, memory)
         try:
             try:
-                run, up_to_date = self.incremental(duck, manifest)
+                run, up_to_date = self.incremental(duck, manifest, memory)
                 schema = True
             except RebuildRequired as reason:
                 log.info("full rebuild of %s: %s", self.mart_path.name, reason)
                 duck.close()
                 duck = _open(self.draft_path, ledger_size, memory)
-                run, schema = self.full(duck, small=ledger_size <= _SMALL)
+                run, schema = self.full(duck, memory, small=ledger_size <= _SMALL)
                 up_to_date = {partial_refresh.ACCESS_PATHS.view}
             event_selectors.create(duck)
             create_tables(duck)
@@ -243,7 +253,7 @@ class _Inputs:
             raise
         return duck, run
 
-    def full(self, duck: duckdb.DuckDBPyConnection, *, small: bool) -> tuple[int, bool]:
+    def full(self, duck: duckdb.DuckDBPyConnection, memory: int | None, *, small: bool) -> tuple[int, bool]:
         """Load the whole ledger; returns the run for which the views answer, and whether there are views already."""
         _attach(duck, self.draft_path)
         sources = [path for path in (self.mart_path, self.schema_of) if path is not None]
@@ -256,10 +266,12 @@ class _Inputs:
         run = resolve_as_of(moments(duck), self.as_of).run_id
         policy_tables.create(duck, self.parties)
         change_log.rebuild(duck)
-        partial_refresh.full_refresh(duck, run)
+        partial_refresh.full_refresh(duck, run, memory)
         return run, copied
 
-    def incremental(self, duck: duckdb.DuckDBPyConnection, expected: Manifest) -> tuple[int, set[str]]:
+    def incremental(
+        self, duck: duckdb.DuckDBPyConnection, expected: Manifest, memory: int | None
+    ) -> tuple[int, set[str]]:
         """Update a copy of the published mart; returns the run, and the stored views that are up to date.
 
         Raises RebuildRequired where only a full rebuild is certain to be correct.
@@ -279,7 +291,7 @@ class _Inputs:
         run = resolve_as_of(moments(duck), self.as_of).run_id
         policy_tables.update(duck, self.parties, delta.rows, delta.tables_with_deletes)
         change_log.update(duck, delta.since, delta.renamed())
-        partial_refresh.refresh_access_paths(duck, published, delta, run)
+        partial_refresh.refresh_access_paths(duck, published, delta, run, memory)
         up_to_date = {partial_refresh.ACCESS_PATHS.view}
         if partial_refresh.refresh(duck, partial_refresh.FINDING_EPISODES, delta, run, published.as_of):
             up_to_date.add(partial_refresh.FINDING_EPISODES.view)

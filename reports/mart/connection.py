@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +14,17 @@ from reports.connections import new_connection
 from reports.mart.errors import MartError
 
 CATALOG = "mart"
+_MIN_MEMORY, _MAX_MEMORY, _RESERVE = 180_000_000, 2_500_000_000, 200_000_000
+_THREAD_MEMORY = 75_000_000
+"""Each of DuckDB's threads has its own buffers: with 16 of them, 300 MB do not suffice for what two compute in 150 MB."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The resources that the queries of a connection may use, besides the mart's file."""
 
-    memory: int = 4_000_000_000
-    """In bytes. A query that needs more fails, unless it may spill to disk."""
+    memory: int | None = 4_000_000_000
+    """In bytes. A query that needs more fails, unless it may spill to disk. None: DuckDB's default, 80 % of the memory."""
     spill: Path | None = None
     """The directory for data that does not fit into memory, at most ``spill_size``; None: nothing is written to disk."""
     spill_size: str = "20GB"
@@ -31,7 +35,8 @@ class Limits:
 
     def apply(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Set the limits on a connection that is not locked yet."""
-        connection.execute(f"SET memory_limit = '{self.memory:d}B'")
+        if self.memory is not None:
+            limit_memory(connection, self.memory)
         # Otherwise DuckDB spills into a directory .tmp in the working directory.
         connection.execute(f"SET temp_directory = {quoted(str(self.spill.absolute()) if self.spill else '')}")
         if self.spill:
@@ -41,6 +46,21 @@ class Limits:
         if self.folder:
             named = f"{quoted(str(self.folder))}, {quoted(literal(self.folder))}"
             connection.execute(f"SET allowed_directories = [{named}]")
+
+
+def working_memory(size: int, least: int = 0) -> int:
+    """The bytes that DuckDB may use for a database of ``size`` bytes, if it may spill to disk.
+
+    Not everything can be spilled: whoever sets this limit has to repeat without it what raises OutOfMemoryException.
+    """
+    return min(max(size // 2 - _RESERVE, least, _MIN_MEMORY), _MAX_MEMORY)
+
+
+def limit_memory(connection: duckdb.DuckDBPyConnection, memory: int) -> None:
+    """Limit DuckDB to this memory (bytes), and to as many threads as can work in it."""
+    connection.execute(f"SET memory_limit = '{memory:d}B'")
+    threads = len(os.sched_getaffinity(0))
+    connection.execute(f"SET threads = {max(1, min(threads, memory // _THREAD_MEMORY)):d}")
 
 
 def quoted(text: str) -> str:

@@ -21,7 +21,9 @@ _AFFECTED = "memory.main.affected"
 MAX_REFRESH_RATIO = 0.5
 """The share of affected rows above which the whole view is recomputed."""
 CHUNK_KEYS = 100_000
-"""Keys whose access paths are computed together."""
+"""Keys whose access paths are computed together, at most."""
+_BYTES_PER_KEY = 25_000
+"""Memory for the access paths of a key and what they are computed from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,12 @@ FINDING_EPISODES = IncrementalView(
 )
 
 
-def full_refresh(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
-    """Compute the access paths of all keys."""
+def full_refresh(duck: duckdb.DuckDBPyConnection, run_id: int, memory: int | None) -> None:
+    """Compute the access paths of all keys, in chunks for which this memory (bytes) suffices; None: there is plenty."""
+    keys = CHUNK_KEYS if memory is None else min(CHUNK_KEYS, max(1, memory // _BYTES_PER_KEY))
     duck.execute(
         "CREATE OR REPLACE TABLE memory.main.every_key AS SELECT key_arn, "
-        f"CAST((row_number() OVER (ORDER BY key_arn) - 1) // {CHUNK_KEYS:d} AS INTEGER) AS chunk "
+        f"CAST((row_number() OVER (ORDER BY key_arn) - 1) // {keys:d} AS INTEGER) AS chunk "
         "FROM (SELECT DISTINCT key_arn FROM internal.key) AS named"
     )
     last = fetch_one(duck, "SELECT coalesce(max(chunk), 0) FROM memory.main.every_key")[0]
@@ -70,15 +73,17 @@ def full_refresh(duck: duckdb.DuckDBPyConnection, run_id: int) -> None:
     duck.execute("DROP TABLE memory.main.every_key")
 
 
-def refresh_access_paths(duck: duckdb.DuckDBPyConnection, published: Manifest, delta: Delta, run_id: int) -> None:
-    """Update the access paths for a run."""
+def refresh_access_paths(
+    duck: duckdb.DuckDBPyConnection, published: Manifest, delta: Delta, run_id: int, memory: int | None
+) -> None:
+    """Update the access paths for a run, within this memory (see :func:`full_refresh`)."""
     organization = "SELECT identity FROM {} WHERE name = 'organization'"
     before, after = (
         duck.execute(organization.format(source)).fetchall()
         for source in ("memory.main.state_before", "internal.analysis_watermark")
     )
     if before != after or "account" in delta.changed or not refresh(duck, ACCESS_PATHS, delta, run_id, published.as_of):
-        full_refresh(duck, run_id)
+        full_refresh(duck, run_id, memory)
 
 
 def refresh(

@@ -13,9 +13,9 @@ from models.store.scd2_merge import Batch, Merged, Row, merge
 from models.tables.findings import Finding, RuleResult
 from models.versioned import VersionedTable
 
-_CHUNK_ROWS = 20_000
+_CHUNK_ROWS = 5_000
 """Rows in memory at a time."""
-_PREFETCHED_CHUNKS = 25
+_PREFETCHED_CHUNKS = 100
 """Chunks whose rows are prefetched from the ledger."""
 
 _COUNTED = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import duckdb
 from sqlalchemy import Connection, Engine, text
 
 from models.hashing import content_hash
@@ -15,6 +17,7 @@ from reports.access.grant_macros import MACROS
 from reports.connections import new_connection
 from reports.ledger_reader import TableSlice, copy_slices
 
+_FETCHED_ROWS = 2_000
 _GRANT = (
     "key_arn",
     "grantee_principal",
@@ -50,6 +53,7 @@ LEFT JOIN internal.access_policy p ON p.policy_hash = x.policy_hash
 GROUP BY ALL
 """
 _NEW = """
+CREATE TABLE pending AS
 WITH identified AS (
   SELECT *, internal.grant_shape(account, key_spec, key_usage, deny_scope, policy_analysis, organization,
     grantee_principal, grantee_service_principal, retiring_principal, retiring_service_principal, issuing_account, operations,
@@ -79,11 +83,10 @@ def find_pending_grants(
         copy_slices(duck, engine_url, _slices(after, after_analysis))
         duck.execute(f"SET VARIABLE organization = '{organization}'")
         duck.execute(_SHAPES)
-        cursor = duck.execute(_NEW)
-        names = [column[0] for column in cursor.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-    with engine.connect() as connection:
-        return _requests(connection, rows)
+        duck.execute("DROP TABLE internal.key_grant")
+        duck.execute(_NEW)
+        with engine.connect() as connection:
+            return list(_requests(connection, duck))
 
 
 def _slices(after: int, after_analysis: int) -> list[TableSlice]:
@@ -109,20 +112,20 @@ def organization_digest(organization: Organization) -> str:
     return content_hash([organization.organization_id, sorted(organization.accounts), paths]).hex()
 
 
-def _requests(connection: Connection, rows: list[dict[str, Any]]) -> list[AnalysisRequest]:
-    hashes = {bytes.fromhex(row["policy_hash"]) for row in rows if row["deny_scope"]}
+def _requests(connection: Connection, duck: duckdb.DuckDBPyConnection) -> Iterator[AnalysisRequest]:
+    """Yield the analyses of the table ``pending``, while its rows are fetched: all rows at once need too much memory."""
+    denied = {arn for (arn,) in duck.execute("SELECT DISTINCT key_arn FROM pending WHERE deny_scope <> ''").fetchall()}
     texts: dict[bytes, str] = {}
-    if hashes:
+    if denied:
         query = (
             "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
             "(SELECT policy_hash FROM access_policy WHERE deny_scope <> '')"
         )
         texts = {bytes(digest): received for digest, received in connection.execute(text(query))}
-    tags, aliases = attributes(connection, {row["key_arn"] for row in rows if row["deny_scope"]})
-    requests = []
-    # Keys with the same policy analysis are equivalent. Sorting by it lets the engine parse each policy once.
+    tags, aliases = attributes(connection, denied)
+    # Keys with the same policy analysis are equivalent. Ordered by it, the engine parses each policy once.
     representatives: dict[str, str] = {}
-    for row in sorted(rows, key=lambda row: row["policy_analysis"] or ""):
+    for row in _rows(duck, "FROM pending ORDER BY policy_analysis NULLS FIRST"):
         arn = (
             representatives.setdefault(row["policy_analysis"], row["key_arn"]) if row["deny_scope"] else row["key_arn"]
         )
@@ -131,7 +134,13 @@ def _requests(connection: Connection, rows: list[dict[str, Any]]) -> list[Analys
         grant = Grant("", "", **{name: row[name] for name in _GRANT[1:-2]})
         if row["deny_scope"]:
             digest, policy_analysis = (bytes.fromhex(row[name]) for name in ("policy_hash", "policy_analysis"))
-            requests.append(AnalysisRequest(analysis_id, texts[digest], facts, grant, digest, policy_analysis))
+            yield AnalysisRequest(analysis_id, texts[digest], facts, grant, digest, policy_analysis)
         else:
-            requests.append(AnalysisRequest(analysis_id, None, facts, grant))
-    return requests
+            yield AnalysisRequest(analysis_id, None, facts, grant)
+
+
+def _rows(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[dict[str, Any]]:
+    cursor = duck.execute(query)
+    names = [column[0] for column in cursor.description or ()]
+    while batch := cursor.fetchmany(_FETCHED_ROWS):
+        yield from (dict(zip(names, row, strict=True)) for row in batch)

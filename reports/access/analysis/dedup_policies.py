@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, text
@@ -21,6 +21,8 @@ from reports.access.engine.analysis_key import ENGINE, cache_key, context_inputs
 from reports.access.engine.model import KeyFacts, Organization
 from reports.access.engine.policy_parser import Policy, parse
 
+_PARSED = 1_000
+"""Parsed policies that are kept; queries return equal policies one after the other."""
 _GROUP = ("policy_hash", "account_id", "head", "manager", "key_spec", "key_usage", "origin")
 
 
@@ -66,7 +68,7 @@ def find_pending(connection: Connection, organization: Organization, watermark: 
 
     Leaves the analysis of each key in temporary tables, for :func:`assign_analyses`.
     """
-    parsed = cache(parse)
+    parsed = lru_cache(_PARSED)(parse)
     _insert_policies(connection, watermark, parsed)
     _collect_versions(connection, watermark)
     query = "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN (SELECT policy_hash FROM access_pending)"
@@ -181,7 +183,7 @@ def _distinct(connection: Connection) -> str:
     columns = ", ".join(f"{expression} AS {name}" for name, expression in _group_expressions(connection).items())
     return (
         f"SELECT DISTINCT c.policy_hash, {columns} FROM access_pending c "
-        f"JOIN access_policy a ON a.policy_hash = c.policy_hash AND {_SHAREABLE} {_METADATA}"
+        f"JOIN access_policy a ON a.policy_hash = c.policy_hash AND {_SHAREABLE} {_METADATA} ORDER BY c.policy_hash"
     )
 
 
@@ -196,7 +198,7 @@ def _singles(connection: Connection) -> Iterator[tuple[int, bytes, KeyFacts]]:
         text(
             "SELECT c.version_id, c.key_arn, c.policy_hash, a.context_inputs, m.manager, m.key_spec, m.key_usage, m.origin "
             "FROM access_pending c JOIN access_policy a ON a.policy_hash = c.policy_hash "
-            f"AND NOT ({_SHAREABLE}) {_METADATA}"
+            f"AND NOT ({_SHAREABLE}) {_METADATA} ORDER BY c.policy_hash"
         )
     ).mappings()
     rows = result.all()

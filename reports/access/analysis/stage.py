@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text
@@ -36,6 +37,8 @@ _WATERMARK_TABLES = {
     "key_grant": "content_hash",
     "key_analysis": "content_hash",
 }
+_BATCH = 1_000
+"""Analyses per insertion."""
 _DERIVED_TABLES: tuple[type[Base], ...] = (
     AccessVerdict,
     PolicyLint,
@@ -92,6 +95,8 @@ def _analyze(engine: Engine, engine_url: str, redo: bool, started: float) -> Ana
         pending = find_pending(connection, organization, watermark)
         requests = [pending.requests[new_id] for new_id in missing(connection, pending.requests)]
         insert_results(connection, requests, run_analyses(requests, organization))
+        policies, versions = len(requests), pending.versions
+        del pending, requests  # with their texts, before the grants are read
         assign_analyses(connection, run_id)
         save_state(connection, {"organization": (0, digest), "engine": (0, ENGINE)})
         save_state(connection, {name: _latest(connection, name) for name in ("key_policy", "key_metadata")})
@@ -103,7 +108,7 @@ def _analyze(engine: Engine, engine_url: str, redo: bool, started: float) -> Ana
     with engine.begin() as connection:
         insert_results(connection, grants, run_analyses(grants, organization))
         save_state(connection, {name: _latest(connection, name) for name in ("key_grant", "key_analysis")})
-    return AnalysisSummary(len(requests), len(grants), pending.versions, time.monotonic() - started)
+    return AnalysisSummary(policies, len(grants), versions, time.monotonic() - started)
 
 
 def load_organization(connection: Connection) -> Organization:
@@ -183,15 +188,16 @@ def missing(connection: Connection, analysis_ids: Iterable[bytes]) -> list[bytes
 def insert_results(
     connection: Connection, requests: Iterable[AnalysisRequest], results: Iterable[AnalysisResult]
 ) -> None:
-    """Insert analyses with their verdicts and lint findings."""
-    results = list(results)
-    for table, rows in (
-        (AccessAnalysis.table(), [request.row() | {"engine": ENGINE} for request in requests]),
-        (AccessVerdict.table(), [row for result in results for row in result.verdicts]),
-        (PolicyLint.table(), [row for result in results for row in result.lint_findings]),
-    ):
-        if rows:
-            _insert(connection, table, rows)
+    """Insert analyses with their verdicts and lint findings while the results arrive: all at once need too much memory."""
+    pairs = zip(requests, results, strict=True)
+    while batch := list(islice(pairs, _BATCH)):
+        for table, rows in (
+            (AccessAnalysis.table(), [request.row() | {"engine": ENGINE} for request, _ in batch]),
+            (AccessVerdict.table(), [row for _, result in batch for row in result.verdicts]),
+            (PolicyLint.table(), [row for _, result in batch for row in result.lint_findings]),
+        ):
+            if rows:
+                _insert(connection, table, rows)
 
 
 def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:

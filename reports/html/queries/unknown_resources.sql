@@ -1,4 +1,4 @@
--- The resources with the most unknown results: access to one of them resolves many findings.
+-- The resources $resource_arns, in the order of this list, with the number of their unknown results.
 SELECT any_value(resource_name) AS resource_name, resource_arn, coalesce(min(account_name), min(account_id), 'no account') AS account,
     min(account_id) AS account_id, min(region) AS region, count(*) AS rules,
     coalesce(
@@ -10,10 +10,8 @@ SELECT any_value(resource_name) AS resource_name, resource_arn, coalesce(min(acc
         WHEN resource_arn IN (SELECT resource_arn FROM resource_keys) THEN 'resource-' || resource_arn
         WHEN regexp_matches(resource_arn, '^[0-9]{12}') THEN 'account-' || left(resource_arn, 12)
     END AS place,
-    count(*) OVER () AS total
+    $total AS total
 FROM findings
-WHERE status = 'unknown'
+WHERE status = 'unknown' AND resource_arn IN (SELECT unnest(CAST($resource_arns AS VARCHAR[])))
 GROUP BY resource_arn
-HAVING count(*) > 2
-ORDER BY rules DESC, account, region, resource_name, resource_arn
-LIMIT $limit
+ORDER BY list_position(CAST($resource_arns AS VARCHAR[]), resource_arn)

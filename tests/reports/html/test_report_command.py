@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from models.errors import UserError
 from models.settings import Settings
 from reports.cli import report
+from reports.html import registry
 from reports.html.registry import UnknownReportError
 from tests.reports.ledger_builder import only
 from tests.reports.sample_ledger import PAYMENTS
@@ -46,6 +47,22 @@ def test_one_report_into_another_directory(config: Path, tmp_path: Path) -> None
     assert done.exit_code == 0
     assert (tmp_path / "x" / "y" / "kmsledger-overview.html").is_file()
     assert not list((tmp_path / "x" / "y").glob("*compliance*"))
+
+
+def test_reports_that_need_more_memory_are_written_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """DuckDB cannot spill everything: reports that need more memory are the same, and nothing stays in the directory."""
+
+    def written(directory: str) -> dict[str, bytes]:
+        registry.write(registry.REPORTS, settings.report.mart, tmp_path / directory, settings)
+        return {path.name: path.read_bytes() for path in (tmp_path / directory).iterdir()}
+
+    usual = written("usual")
+    assert "memory" not in caplog.text
+    monkeypatch.setattr(registry, "working_memory", lambda *_: 1_000_000)
+    assert written("limited") == usual
+    assert "the reports need more memory than planned: they are written again, with more" in caplog.text
 
 
 def test_a_report_about_one_account(config: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,12 @@ from models.settings import Settings
 from models.store.engine import connect as store
 from models.store.engine import upgrade
 from models.tables import KeyMetadata, Run
-from reports.mart import build as mart_build
+from reports.mart import connection as mart_connection
+from reports.mart import partial_refresh
 from reports.mart.build import build
-from reports.mart.connection import connect
+from reports.mart.connection import Limits, connect
 from reports.mart.errors import MartError
-from reports.pipeline import refresh
+from reports.pipeline import draft_mart, refresh, run_rules, store_findings
 from tests.reports.ledger_builder import FIRST_RUN, LedgerBuilder, settings_of
 from tests.reports.mart_schema import offer_schema
 from tests.reports.sample_ledger import sample_ledger, sample_world, second_run, third_run
@@ -208,11 +211,55 @@ def test_a_build_that_needs_more_memory_is_repeated(
     path = tmp_path / "mart.duckdb"
     settings = sample_settings.model_copy(update={"report": sample_settings.report.model_copy(update={"mart": path})})
     with monkeypatch.context() as limited:
-        limited.setattr(mart_build, "_MIN_MEMORY", 3_000_000)
+        limited.setattr(mart_connection, "_MIN_MEMORY", 3_000_000)
         build(sample_settings.database, path, settings)
     assert "mart.duckdb needs more than 3 MB of memory: it is built again, with more" in caplog.text
     build(sample_settings.database, tmp_path / "other.duckdb", settings)
     assert everything(path) == everything(tmp_path / "other.duckdb")
+
+
+def test_results_that_need_more_memory_are_computed_again(
+    sample_settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Rules and findings that need more memory than the build may use are computed again with more, and are the same."""
+
+    def evaluated(name: str, limit: str) -> dict[str, list[str]]:
+        mart = tmp_path / f"{name}.duckdb"
+        shutil.copy(sample_settings.database.removeprefix("sqlite:///"), tmp_path / f"{name}.db")
+        settings = sample_settings.model_copy(
+            update={
+                "database": f"sqlite:///{tmp_path / name}.db",
+                "report": sample_settings.report.model_copy(update={"mart": mart}),
+            }
+        )
+        with draft_mart(settings) as draft:
+            draft.duck.execute(f"SET memory_limit = '{limit}'")
+            run_rules(draft, settings)
+            store_findings(draft, settings)
+        return everything(mart)
+
+    assert evaluated("limited", "8MB") == evaluated("free", "1GB")
+    assert (
+        "the results for limited.duckdb need more memory than planned: they are computed again, with more"
+        in caplog.text
+    )
+
+
+def test_access_paths_are_the_same_in_chunks_of_any_size(
+    sample_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The access paths of all keys are computed in chunks for which the memory suffices."""
+    build(sample_settings.database, tmp_path / "whole.duckdb", sample_settings)
+    monkeypatch.setattr(partial_refresh, "_BYTES_PER_KEY", 10**12)
+    build(sample_settings.database, tmp_path / "single.duckdb", sample_settings)
+    assert everything(tmp_path / "single.duckdb") == everything(tmp_path / "whole.duckdb")
+
+
+def test_threads_are_limited_by_the_memory(sample_settings: Settings) -> None:
+    """Each thread has its own buffers: on a machine with many processors, a small limit would not suffice for all of them."""
+    for memory, threads in ((100_000_000, 1), (50_000_000, 1), (160_000_000, min(2, len(os.sched_getaffinity(0))))):
+        with connect(sample_settings.report.mart, Limits(memory)) as duck:
+            assert duck.execute("SELECT current_setting('threads')").fetchall() == [(threads,)]
 
 
 def test_a_missing_or_invalid_mart_names_the_fix(tmp_path: Path) -> None:
