@@ -180,8 +180,6 @@ def _open(draft_path: Path, ledger_size: int, memory: int | None) -> duckdb.Duck
     duck = new_connection()
     if ledger_size <= _SMALL:
         duck.execute("SET threads = 1")
-    # DuckDB mistakes a program without a file of its own (a spawned process) for a notebook.
-    duck.execute("SET enable_progress_bar = false")
     if memory is not None:  # the default, a share of the machine's memory, depends on the machine
         duck.execute(f"SET memory_limit = '{memory:d}B'")
     duck.execute(f"SET temp_directory = {quoted(str(draft_path) + '.tmp')}")
