@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import signal
+import subprocess
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -20,7 +21,8 @@ from models.logging_setup import StandardErrorHandler
 from models.store.engine import connect, upgrade
 from tests import hypothesis_profiles, postgres
 from tests.command import OWN_LOGGERS
-from tests.made_once import made_once
+from tests.made_once import made_once, share
+from tests.reports.empty_ledger import create_ledger
 
 if TYPE_CHECKING:
     from demo import organization
@@ -38,6 +40,7 @@ for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 UMASK = os.umask(0o077)
 os.umask(UMASK)
 
+ROOT = Path(__file__).resolve().parent.parent
 ENGINES = ("sqlite", "postgresql")
 SLOWEST_FILES = (
     "end_to_end/test_killed_nights.py",
@@ -153,10 +156,8 @@ def postgresql_template(postgresql_server: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("template") / "ledger.db"
-    _made_by_migrations(f"sqlite:///{path}")
-    return path
+def sqlite_template(shared_directory: Path) -> Path:
+    return made_once(shared_directory / "ledger.db", lambda path: create_ledger(f"sqlite:///{path}"))
 
 
 @pytest.fixture
@@ -214,6 +215,36 @@ def shared_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     directory.mkdir(exist_ok=True)
     return directory
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_files(shared_directory: Path) -> None:
+    """Let helpers that are no fixtures share files, too."""
+    share(shared_directory)
+
+
+@pytest.fixture(scope="session")
+def built_wheel(shared_directory: Path) -> Path:
+    """The wheel of this checkout, built without the settings of this process."""
+
+    def build(folder: Path) -> None:
+        folder.mkdir()
+        hidden = ("PYTHONPATH", "VIRTUAL_ENV", "KMSLEDGER_")
+        env = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+        command: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "build",
+            "--wheel",
+            "--no-isolation",
+            "--outdir",
+            folder,
+            ROOT,
+        ]
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, env=env)
+
+    (wheel,) = made_once(shared_directory / "wheel", build).glob("*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="session")
