@@ -120,13 +120,12 @@ def unchanged_process() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect the tests without garbage collection, a quarter of the time; later, collect less often than by default."""
+    """Collect the tests without garbage collection, which takes a quarter of the time."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
-        gc.set_threshold(10_000, 20, 10)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
