@@ -71,7 +71,7 @@ class Installation:
         return done
 
     def kmsledger(self, *arguments: str) -> str:
-        """Run a command that is not part of a block in this process; returns its output."""
+        """Run a command that is not part of a block in this process, without PostgreSQL; returns its output."""
         done = run_command(*arguments, env=self.environment, cwd=self.directory)
         assert done.returncode in {0, 1, 3}, done.stderr
         return done.stdout
@@ -218,7 +218,7 @@ def test_postgresql_gets_the_ledger_and_is_restored(installation: Installation, 
         assert installation.keys() == keys
         backup, restore = blocks("Back up and restore PostgreSQL")
         installation.shell(backup)
-        installation.kmsledger("crawl")
+        installation.shell("kmsledger crawl")
         assert installation.ledger(url) != before
         installation.use(installation.environment["RESTORED"])
         installation.shell(restore)
@@ -240,7 +240,7 @@ def test_a_changed_password_is_used(installation: Installation, postgresql_serve
             own = urlsplit(url)._replace(netloc=f"{role}@{host}").geturl()
             installation.use(own)
             installation.environment["PGPASSWORD"] = "old-password"
-            installation.kmsledger("db", "upgrade")
+            installation.shell("kmsledger db upgrade")
             postgres.execute(own.replace(f"{role}@", f"{role}:old-password@"), statement)
             installation.environment["PGPASSWORD"] = "new-password"
             installation.shell(check)
