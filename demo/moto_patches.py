@@ -17,6 +17,7 @@ from functools import cache, wraps
 from typing import Any
 
 from moto.cloudtrail.models import CloudTrailBackend, Trail, cloudtrail_backends
+from moto.ec2.models.amis import AmiBackend
 from moto.ec2.responses.availability_zones_and_regions import AvailabilityZonesAndRegions
 from moto.iam.models import AWSManagedPolicy, IAMBackend, ManagedPolicy
 from moto.kms import models as kms
@@ -58,6 +59,9 @@ def apply() -> None:
     kms_models: Any = kms
     # Moto makes an RSA key of 4096 bits for every key, which takes most of the time; nobody signs with these keys.
     kms_models.generate_private_key = lambda _spec: None
+    # Moto makes 1,300 images of virtual machines with their volumes for every account-region; the crawler reads none.
+    images: Any = AmiBackend
+    images._load_amis = lambda _backend: None  # noqa: SLF001 - moto
     kms_response: Any = KmsResponse
     kms_response.get_key_last_usage = _last_usage
     _wrap(IAMBackend, "_init_aws_policies", _aws_policies)

@@ -14,6 +14,8 @@ def new_connection() -> duckdb.DuckDBPyConnection:
     """A connection to a new, empty database in memory."""
     on_interrupt(_interrupt_queries)
     connection = _interruptible(duckdb.connect())
+    # DuckDB mistakes a program without a file of its own (a spawned process) for a notebook, and prints a progress bar.
+    connection.execute("SET enable_progress_bar = false")
     # This optimizer loses rows of a UNION ALL: issues 24624, 25170 and 25819 of DuckDB. Early versions do not have it.
     for (name,) in connection.execute("SELECT name FROM duckdb_optimizers() WHERE name = 'common_subplan'").fetchall():
         connection.execute(f"SET disabled_optimizers = '{name}'")

@@ -33,21 +33,13 @@ def succeed(*command: str | Path, cwd: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("wheel")
-    succeed(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", directory, ROOT, cwd=directory)
-    (built,) = directory.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="module")
-def members(wheel: Path) -> dict[str, bytes]:
-    with zipfile.ZipFile(wheel) as archive:
+def members(built_wheel: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(built_wheel) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 @pytest.fixture(scope="module")
-def kmsledger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kmsledger(built_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The console script of an environment with the wheel and its dependencies at the locked versions, nothing else."""
     directory = tmp_path_factory.mktemp("installed")
     venv.create(directory, symlinks=True, with_pip=False)
@@ -57,7 +49,7 @@ def kmsledger(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     constraints = directory / "constraints.txt"
     constraints.write_text("\n".join(versions), encoding="utf-8")
     pip = (sys.executable, "-m", "pip", "--python", directory / "bin" / "python", "--disable-pip-version-check")
-    install = ("install", "--quiet", "--no-compile", "--only-binary", ":all:", "--constraint", constraints, wheel)
+    install = ("install", "--quiet", "--no-compile", "--only-binary", ":all:", "--constraint", constraints, built_wheel)
     succeed(*pip, *install, cwd=directory)
     return directory / "bin" / "kmsledger"
 

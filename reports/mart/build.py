@@ -188,8 +188,10 @@ def _open(draft_path: Path, ledger_size: int, memory: int | None) -> duckdb.Duck
     """A connection for a ledger of some bytes, with a limit in bytes or DuckDB's own limit, and no mart attached yet."""
     _remove(draft_path)
     duck = new_connection()
-    # DuckDB mistakes a program without a file of its own (a spawned process) for a notebook.
-    duck.execute("SET enable_progress_bar = false")
+    if memory is not None:  # the default, a share of the machine's memory, depends on the machine
+        limit_memory(duck, memory)
+    if ledger_size <= _SMALL:
+        duck.execute("SET threads = 1")
     if memory is not None:  # the default, a share of the machine's memory, depends on the machine
         limit_memory(duck, memory)
     if ledger_size <= _SMALL:

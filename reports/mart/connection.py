@@ -90,7 +90,6 @@ def attached(path: Path, catalog: str) -> duckdb.DuckDBPyConnection:
     if not path.exists():
         raise MartError(f"there is no mart at {path}: run `kmsledger crawl` first, or `kmsledger mart` to rebuild it")
     connection = new_connection()
-    connection.execute("SET enable_progress_bar = false")
     try:
         # A fixed catalog name, because the file can have any name. A new instance opens the current file.
         connection.execute(f"ATTACH {quoted(str(path))} AS {catalog} (READ_ONLY)")

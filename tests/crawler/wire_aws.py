@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from xml.sax.saxutils import escape
@@ -59,11 +59,23 @@ def doubled(operation: Operation, params: Mapping[str, Any]) -> dict[str, Any]:
     call = call_id(operation, params)
     if call not in _DOUBLED:
         _DOUBLED[call] = _doubled(operation, params)
+        _NOT_WRITTEN.update(_containers(_DOUBLED[call]))
     return _DOUBLED[call]
 
 
 _DOUBLED: dict[str, dict[str, Any]] = {}
 """Responses by call; never changed."""
+_NOT_WRITTEN: set[int] = set()
+"""The identities of their structures and lists, which changed copies of a response share, until they are written as XML."""
+_WRITTEN: dict[int, str] = {}
+"""The XML of these structures and lists."""
+
+
+def _containers(value: Any) -> Iterator[int]:
+    if isinstance(value, dict | list):
+        yield id(value)
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _containers(item)
 
 
 def _doubled(operation: Operation, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,6 +168,17 @@ def _json(shape: Any, value: Any) -> Any:
 
 def _xml(shape: Shape | None, value: Any) -> str:
     """Return the content of an element; a value of another type than its shape becomes text or nested elements."""
+    written = _WRITTEN.get(id(value))
+    if written is not None:
+        return written
+    content = _xml_content(shape, value)
+    if id(value) in _NOT_WRITTEN:
+        _NOT_WRITTEN.remove(id(value))
+        _WRITTEN[id(value)] = content
+    return content
+
+
+def _xml_content(shape: Shape | None, value: Any) -> str:
     kind: Any = shape and shape.type_name
     any_shape: Any = shape
     if isinstance(value, dict):

@@ -38,23 +38,21 @@ def _wait_for_scopes(engine: Engine, crawl: subprocess.Popen[str], expected_rows
     while _saved(engine) < expected_rows:
         assert crawl.poll() is None, crawl.communicate()
         assert time.monotonic() < limit
-        time.sleep(0.02)
+        time.sleep(0.05)
 
 
 def _children(process_id: int) -> list[int]:
     """The worker processes of a crawl."""
-    actual = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            parent = int((entry / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            command = (entry / "cmdline").read_text(encoding="utf-8")
-        except OSError:
-            continue
-        if parent == process_id and "spawn_main" in command:
-            actual.append(int(entry.name))
-    return actual
+    threads = Path(f"/proc/{process_id}/task").glob("*")
+    children = [int(child) for thread in threads for child in _text(thread / "children").split()]
+    return [child for child in children if "spawn_main" in _text(Path(f"/proc/{child}/cmdline"))]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _assert_same(workspace: Workspace, reference: Workspace, engine: Engine) -> None:
@@ -74,7 +72,7 @@ def test_a_killed_process_does_not_change_the_ledger(empty_workspace: Workspace,
     crawl = empty_workspace.start("crawl")
     while not (empty_workspace.directory / "ledger.db").exists() or len(_children(crawl.pid)) < 2:
         assert crawl.poll() is None, crawl.communicate()
-        time.sleep(0.02)
+        time.sleep(0.05)
     _wait_for_scopes(engine, crawl, 3)
     os.kill(_children(crawl.pid)[0], signal.SIGKILL)
     errors = _finish(crawl)

@@ -1,4 +1,4 @@
-"""Gives the first mart of a test the schema of one that this process has built: creating views takes longer than loading.
+"""Gives the first mart of a test the schema of one that the test run has built: creating views takes longer than loading.
 
 A full build copies the schema of an earlier mart of the same program version; `tests/reports/mart/test_build.py` compares
 such a mart with one that was built from nothing.
@@ -7,6 +7,7 @@ such a mart with one that was built from nothing.
 from __future__ import annotations
 
 import datetime as dt
+import shutil
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,7 @@ from models.settings import Settings
 from models.store.engine import connect
 from models.tables import Run
 from reports.mart.build import build
+from tests.made_once import shared_file
 from tests.reports.empty_ledger import create_ledger
 
 
@@ -28,13 +30,17 @@ def offer_schema(mart: Path) -> None:
 
 @cache
 def _empty_mart() -> bytes:
-    with tempfile.TemporaryDirectory() as folder:
-        url, mart = f"sqlite:///{folder}/ledger.db", Path(folder) / "mart.duckdb"
-        create_ledger(url)
-        engine = connect(url)
-        now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-        with engine.begin() as connection:
-            connection.execute(insert(Run).values(started_at=now, finished_at=now, status="complete", version=""))
-        engine.dispose()
-        build(url, mart, Settings.model_validate({"database": url, "report": {"mart": mart}}))
-        return mart.read_bytes()
+
+    def make(file: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            url, mart = f"sqlite:///{folder}/ledger.db", Path(folder) / "mart.duckdb"
+            create_ledger(url)
+            engine = connect(url)
+            now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+            with engine.begin() as connection:
+                connection.execute(insert(Run).values(started_at=now, finished_at=now, status="complete", version=""))
+            engine.dispose()
+            build(url, mart, Settings.model_validate({"database": url, "report": {"mart": mart}}))
+            shutil.copyfile(mart, file)
+
+    return shared_file("empty-mart.duckdb", make)

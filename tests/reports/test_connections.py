@@ -10,3 +10,10 @@ def test_the_optimizer_that_loses_rows_is_off() -> None:
     with new_connection() as connection:
         disabled = "SELECT current_setting('disabled_optimizers')"
         assert new_cursor(connection).execute(disabled).fetchall() == [("common_subplan",)]
+
+
+def test_no_connection_prints_a_progress_bar() -> None:
+    """The process of users' rules prints none either, into the output of `kmsledger mart`."""
+    with new_connection() as connection:
+        enabled = "SELECT current_setting('enable_progress_bar')"
+        assert new_cursor(connection).execute(enabled).fetchall() == [(False,)]

@@ -87,12 +87,12 @@ def test_a_failure_leaves_the_old_mart(world: LedgerBuilder, settings: Settings,
 
 
 @pytest.mark.deep
-@pytest.mark.parametrize("runs", [4, pytest.param(10, marks=pytest.mark.deep)])
-def test_incremental_builds_do_not_grow_the_file(world: LedgerBuilder, settings: Settings, runs: int) -> None:
+def test_incremental_builds_do_not_grow_the_file(world: LedgerBuilder, settings: Settings) -> None:
     """Runs without changes do not make the file much larger than the first one did."""
     sizes = []
-    for _ in range(runs):
+    for _ in range(10):
         world.crawl()
         renew(settings)
         sizes.append(settings.report.mart.stat().st_size)
-    assert sizes[-1] <= 1.5 * sizes[1]
+    for size in (sizes[3], sizes[-1]):
+        assert size <= 1.5 * sizes[1]
