@@ -192,10 +192,6 @@ def _open(draft_path: Path, ledger_size: int, memory: int | None) -> duckdb.Duck
         limit_memory(duck, memory)
     if ledger_size <= _SMALL:
         duck.execute("SET threads = 1")
-    if memory is not None:  # the default, a share of the machine's memory, depends on the machine
-        limit_memory(duck, memory)
-    if ledger_size <= _SMALL:
-        duck.execute("SET threads = 1")
     duck.execute(f"SET temp_directory = {quoted(str(draft_path) + '.tmp')}")
     duck.execute("SET preserve_insertion_order = false")
     return duck
