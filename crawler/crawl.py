@@ -41,7 +41,7 @@ from models.call_counters import merge
 from models.errors import UserError
 from models.settings import Settings
 from models.store import crawl_lock
-from models.store.engine import connect, translate_errors, upgrade
+from models.store.engine import opened, translate_errors, upgrade
 from models.store.scd2_merge import Batch
 from models.tables.runs import Cause, Gap, Outcome, RunStatus, ScopeCoverage
 
@@ -66,8 +66,7 @@ def crawl(
     limited to a selection stays limited to it. With ``keep_lock``, the crawl lock is still held when this returns, for the
     caller's :func:`models.store.crawl_lock.kept`.
     """
-    engine = connect(settings.database)
-    try:
+    with opened(settings.database) as engine:
         upgrade(engine)
         if resume and (result := writer.ended(engine, lock=keep_lock)) is not None:
             console.set_run(result.run_id)
@@ -97,8 +96,6 @@ def crawl(
             if discarded:
                 writer.discard(engine, run_id)
         return result
-    finally:
-        engine.dispose()
 
 
 def unread_accounts(settings: Settings, run_id: int) -> str | None:
@@ -109,13 +106,9 @@ def unread_accounts(settings: Settings, run_id: int) -> str | None:
         scope, gap, same & (scope.c.region == WHOLE_ACCOUNT), isouter=True
     )
     in_scope = scope.c.outcome.in_((str(Outcome.COMPLETE), str(Outcome.PARTIAL), str(Outcome.FAILED)))
-    engine = connect(settings.database)
-    try:
-        with translate_errors(engine), engine.connect() as connection:
-            of_run = (scope.c.run_id == run_id) & scope.c.read_run_id.is_(None)
-            rows = connection.execute(query.where(of_run, in_scope)).all()
-    finally:
-        engine.dispose()
+    with opened(settings.database) as engine, translate_errors(engine), engine.connect() as connection:
+        of_run = (scope.c.run_id == run_id) & scope.c.read_run_id.is_(None)
+        rows = connection.execute(query.where(of_run, in_scope)).all()
     unread = {row.account_id: row for row in rows if row.region == WHOLE_ACCOUNT}
     if not unread:
         return None

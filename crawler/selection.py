@@ -19,7 +19,7 @@ from crawler.worker import Worker
 from crawler.writer import ORGANIZATION, WHOLE_ACCOUNT, Coverage
 from models.errors import UserError
 from models.settings import Settings
-from models.store.engine import connect, translate_errors
+from models.store.engine import opened, translate_errors
 from models.tables.runs import Outcome, Run, RunStatus, ScopeCoverage
 
 REASON = "not part of the run, which was limited to other accounts or regions"
@@ -72,11 +72,8 @@ def selection_of(engine: Engine, run_id: int) -> Selection:
 
 def limits_of(settings: Settings, run_id: int) -> str:
     """Return what a run was limited to, as a clause; empty if it was not."""
-    engine = connect(settings.database)
-    try:
+    with opened(settings.database) as engine:
         selection = selection_of(engine, run_id)
-    finally:
-        engine.dispose()
     named = [
         f"{word}{'s' if len(names) > 1 else ''} {', '.join(names)}"
         for word, names in (("account", selection.accounts), ("region", selection.regions))

@@ -53,9 +53,9 @@ def upgrade(config_path: Path) -> None:
     """Upgrade the database to the schema of this version; creates the schema in an empty database."""
     from models.store import engine as database
 
-    engine = database.connect(configured(config_path).database)
-    database.upgrade(engine)
-    click.echo(f"{database.shown(engine.url)} has schema {database.head()}")
+    with database.opened(configured(config_path).database) as engine:
+        database.upgrade(engine)
+        click.echo(f"{database.shown(engine.url)} has schema {database.head()}")
 
 
 @db.command()
@@ -65,8 +65,11 @@ def current(config_path: Path) -> None:
     from models.settings import load
     from models.store import engine as database
 
-    engine = database.connect(load(config_path).database, must_exist=True)
-    with database.translate_errors(engine), engine.connect() as connection:
+    with (
+        database.opened(load(config_path).database, must_exist=True) as engine,
+        database.translate_errors(engine),
+        engine.connect() as connection,
+    ):
         click.echo(f"database {database.current(connection) or 'empty'}, required {database.head()}")
 
 
@@ -77,9 +80,9 @@ def check_schema(config_path: Path) -> None:
     from models.settings import load
     from models.store import engine as database
 
-    engine = database.connect(load(config_path).database, must_exist=True)
-    database.check(engine)
-    click.echo(f"{database.shown(engine.url)} has schema {database.head()}")
+    with database.opened(load(config_path).database, must_exist=True) as engine:
+        database.check(engine)
+        click.echo(f"{database.shown(engine.url)} has schema {database.head()}")
 
 
 @db.command("copy")
@@ -133,10 +136,10 @@ def prune(config_path: Path, keep: int, coverage_keep: int | None, *, dry_run: b
     from models.store import engine as database
     from models.store.retention import prune as delete
 
-    engine = database.connect(configured(config_path).database, must_exist=True)
-    database.check(engine)
     coverage = None if coverage_keep is None else dt.timedelta(days=coverage_keep)
-    pruned = delete(engine, dt.timedelta(days=keep), coverage, dry_run=dry_run)
+    with database.opened(configured(config_path).database, must_exist=True) as engine:
+        database.check(engine)
+        pruned = delete(engine, dt.timedelta(days=keep), coverage, dry_run=dry_run)
     if pruned.horizon is None:
         click.echo("the ledger has no run yet")
         return

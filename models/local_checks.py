@@ -55,14 +55,11 @@ def _database(url: str, ledger: Path | None) -> Check:
             return ok("database", f"{ledger} is empty: the first run creates its tables", str(ledger))
     revision = None
     try:
-        engine = database.connect(url, must_exist=True)
-        try:
+        with database.opened(url, must_exist=True) as engine:
             with database.translate_errors(engine), engine.connect() as connection:
                 revision = database.current(connection)
             if revision is not None:
                 database.check(engine)
-        finally:
-            engine.dispose()
     except UserError as error:
         # The next run upgrades an old schema; until then, other commands fail.
         return from_error("database", error, fatal=revision is None or revision > database.head())

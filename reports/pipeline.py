@@ -16,7 +16,7 @@ from models.output_file import OutputError
 from models.settings import Settings
 from models.settings.delivery import RouteSettings
 from models.stages import stage
-from models.store.engine import connect as connect_ledger
+from models.store.engine import opened as opened_ledger
 from models.store.engine import translate_errors
 from reports.access.analysis.stage import analyze_access
 from reports.answers.coverage_gate import check_coverage
@@ -120,16 +120,13 @@ def run_rules(mart: DraftMart, settings: Settings) -> None:
 
 def store_findings(mart: DraftMart, settings: Settings) -> None:
     """Write changed problems and counts into the ledger's history and into the mart."""
-    engine = connect_ledger(settings.database, must_exist=True)
+    with opened_ledger(settings.database, must_exist=True) as engine:
 
-    def store() -> None:
-        with translate_errors(engine), engine.begin() as connection:
-            record(mart.duck, connection, mart.as_of)
+        def store() -> None:
+            with translate_errors(engine), engine.begin() as connection:
+                record(mart.duck, connection, mart.as_of)
 
-    try:
         mart.with_enough_memory(store)
-    finally:
-        engine.dispose()
     mart.with_enough_memory(mart.apply_findings)
 
 

@@ -79,17 +79,14 @@ def _ledger_survey(settings: Settings, kinds: Sequence[ResourceType]) -> Survey 
     from sqlalchemy import make_url
 
     from crawler.estimate.survey import from_ledger
-    from models.store.engine import check, connect
+    from models.store.engine import check, opened
 
     url = make_url(settings.database)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").exists():
         return None
-    engine = connect(settings.database, must_exist=True)
-    try:
+    with opened(settings.database, must_exist=True) as engine:
         check(engine)
         return from_ledger(engine, kinds)
-    finally:
-        engine.dispose()
 
 
 def _document(survey: Survey, settings: Settings, kinds: Sequence[ResourceType]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from sqlalchemy import ColumnElement, Connection, Engine, and_, delete, func, insert, select, update
 
 from models.errors import UserError
-from models.store.engine import check, connect, translate_errors
+from models.store.engine import check, opened, translate_errors
 from models.tables.runs import CrawlLock, Run, RunStatus
 
 STALE_AFTER = dt.timedelta(minutes=10)
@@ -136,10 +136,9 @@ def results(database: str, *, wait: float = 0) -> Iterator[None]:
 
 
 def _acquire_results(database: str, wait: float) -> int | None:
-    engine = connect(database, must_exist=True)
     until = time.monotonic() + wait
     waiting = False
-    try:
+    with opened(database, must_exist=True) as engine:
         check(engine)
         while True:
             try:
@@ -155,8 +154,6 @@ def _acquire_results(database: str, wait: float) -> int | None:
                     log.info("%s; waiting", error.message.removesuffix(": wait for it to end"))
                 waiting = True
             time.sleep(_WAIT_INTERVAL)
-    finally:
-        engine.dispose()
 
 
 @contextmanager
@@ -167,23 +164,23 @@ def kept(database: str, run_id: int, lock: Lock = Lock.RUN) -> Iterator[None]:
     lock is stale. A connection to SQLite, when closed, would also drop the file locks of DuckDB's own copy of SQLite in this
     process.
     """
-    engine = connect(database)
-    stopped = threading.Event()
-    sender = threading.Thread(target=_send_heartbeats, args=(engine, run_id, lock, stopped), name="lock", daemon=True)
-    if engine.dialect.name == "postgresql":
-        sender.start()
-    try:
-        yield
-    finally:
-        stopped.set()
-        if sender.is_alive():
-            sender.join()
+    with opened(database) as engine:
+        stopped = threading.Event()
+        arguments = (engine, run_id, lock, stopped)
+        sender = threading.Thread(target=_send_heartbeats, args=arguments, name="lock", daemon=True)
+        if engine.dialect.name == "postgresql":
+            sender.start()
         try:
-            with translate_errors(engine):
-                release(engine, run_id, lock)
-        except UserError as error:
-            log.warning("the lock of run %s could not be released: %s", run_id, error.message)
-        engine.dispose()
+            yield
+        finally:
+            stopped.set()
+            if sender.is_alive():
+                sender.join()
+            try:
+                with translate_errors(engine):
+                    release(engine, run_id, lock)
+            except UserError as error:
+                log.warning("the lock of run %s could not be released: %s", run_id, error.message)
 
 
 def _send_heartbeats(engine: Engine, run_id: int, lock: Lock, stopped: threading.Event) -> None:

@@ -62,6 +62,16 @@ class SqliteEngine(Engine):
                 yield connection
 
 
+@contextmanager
+def opened(url: str, *, must_exist: bool = False) -> Iterator[Engine]:
+    """An engine (see :func:`connect`) for a block, at whose end its connections are closed."""
+    engine = connect(url, must_exist=must_exist)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
 def connect(url: str, *, must_exist: bool = False) -> Engine:
     """An engine for a database URL (``sqlite:///file`` or ``postgresql://...``).
 

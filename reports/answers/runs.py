@@ -91,18 +91,14 @@ def runs(mart: Path, database: str | None) -> Runs:
 def _ledger_runs(database: str, since: int) -> list[dict[str, Any]]:
     from sqlalchemy import select
 
-    from models.store.engine import connect as connect_ledger
+    from models.store.engine import opened as opened_ledger
     from models.store.engine import translate_errors
     from models.tables.runs import Run
 
     table = Run.table()
     query = select(*(table.c[name] for name in STORED)).where(table.c.run_id >= since)
-    engine = connect_ledger(database, must_exist=True)
-    try:
-        with translate_errors(engine), engine.connect() as connection:
-            later = [dict(row) for row in connection.execute(query).mappings()]
-    finally:
-        engine.dispose()
+    with opened_ledger(database, must_exist=True) as engine, translate_errors(engine), engine.connect() as connection:
+        later = [dict(row) for row in connection.execute(query).mappings()]
     # The mart has times in UTC, without a time zone.
     times = ("started_at", "finished_at")
     return [{**row, **{name: row[name] and row[name].replace(tzinfo=None) for name in times}} for row in later]

@@ -14,7 +14,7 @@ import duckdb
 from models.file_access import share
 from models.output_file import reject_irregular, remove_stale_files, unfinished_version
 from models.settings import Settings
-from models.store.engine import check, connect, size
+from models.store.engine import check, opened, size
 from reports import ledger_reader
 from reports.connections import new_connection
 from reports.mart import (
@@ -143,12 +143,9 @@ def mart_builder(
     schema_of: Path | None = None,
 ) -> Iterator[DraftMart]:
     """Build a mart in a temporary file; publish it when the block ends without an error."""
-    engine = connect(engine_url, must_exist=True)
-    try:
+    with opened(engine_url, must_exist=True) as engine:
         check(engine)
         ledger_size = size(engine)
-    finally:
-        engine.dispose()
     if mart_path.stem in {_SCHEMA, "main", "system", "temp"}:
         raise MartError(
             f"the mart cannot be named {mart_path.name}: DuckDB uses the file's name for the database, and a schema "

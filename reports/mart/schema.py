@@ -176,17 +176,16 @@ def _empty_mart(folder: Path) -> Path:
     from sqlalchemy import insert
 
     from models.settings import Settings
-    from models.store.engine import connect, upgrade
+    from models.store.engine import opened, upgrade
     from models.tables.runs import Run
     from reports.mart.build import build
 
     url = f"sqlite:///{folder / 'empty.db'}"
-    engine = connect(url)
-    upgrade(engine)
     now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
-    with engine.begin() as connection:
-        connection.execute(insert(Run).values(started_at=now, finished_at=now, status="complete", version=""))
-    engine.dispose()
+    with opened(url) as engine:
+        upgrade(engine)
+        with engine.begin() as connection:
+            connection.execute(insert(Run).values(started_at=now, finished_at=now, status="complete", version=""))
     path = folder / "empty.duckdb"
     build(url, path, Settings.model_validate({"database": url, "report": {"mart": path}}))
     return path

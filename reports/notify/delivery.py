@@ -12,7 +12,7 @@ from models.console import complain, say
 from models.errors import UserError
 from models.settings import MailSettings, Settings
 from models.settings.delivery import ChatSettings, WebhookSettings
-from models.store.engine import connect
+from models.store.engine import opened
 from reports.notify import chat, sender, webhook
 from reports.notify.delivery_log import RETRIED, DeliveryLog, Entry
 from reports.notify.message import ATTACHMENT_LIMIT, Attachment, Summary, compose
@@ -69,8 +69,7 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
     """
     check(settings, request)
     channels = _channels(settings, content, attachments, resend=request.resend)
-    engine = connect(settings.database, must_exist=True)
-    try:
+    with opened(settings.database, must_exist=True) as engine:
         log = DeliveryLog(engine, content.run_id, content.report)
         entries = log.entries()
         before = {} if content.unchanged_since is None else log.entries(content.unchanged_since)
@@ -93,8 +92,6 @@ def deliver(content: Summary, settings: Settings, attachments: tuple[Attachment,
                 else:
                     pending.append(recipient)
             complete &= _send(channel, pending, log, resend=request.resend)
-    finally:
-        engine.dispose()
     return complete
 
 

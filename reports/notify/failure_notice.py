@@ -21,7 +21,7 @@ from models.console import complain, current_run, say
 from models.errors import UserError
 from models.settings import MailSettings, Settings
 from models.stages import failed_stage
-from models.store.engine import connect
+from models.store.engine import connect, opened
 from reports.notify import chat, sender, webhook
 from reports.notify.delivery_log import DeliveryLog
 from reports.notify.message import clean, digest, mailbox, readable
@@ -90,11 +90,8 @@ def reported(settings: Settings) -> Iterator[None]:
 
 def report_undelivered(settings: Settings, run_id: int) -> None:
     """Report to webhooks and chats that recipients did not get the report of a run."""
-    engine = connect(settings.database, must_exist=True)
-    try:
+    with opened(settings.database, must_exist=True) as engine:
         entries = DeliveryLog(engine, run_id, "overview").entries()
-    finally:
-        engine.dispose()
     missing = sorted(name for name, entry in entries.items() if entry.status in _UNDELIVERED)
     if not missing:
         return

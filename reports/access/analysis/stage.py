@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Table, delete, func, insert, select, text
 
 from models.settings import Settings
-from models.store.engine import check, connect, translate_errors
+from models.store.engine import check, opened, translate_errors
 from models.tables import Account
 from models.tables.access_analysis import (
     AccessAnalysis,
@@ -68,13 +68,10 @@ def analyze_access(settings: Settings, *, redo: bool = False) -> AnalysisSummary
     Does nothing for a ledger without runs. Raises DatabaseError.
     """
     started = time.monotonic()
-    engine = connect(settings.database, must_exist=True)
-    try:
+    with opened(settings.database, must_exist=True) as engine:
         check(engine)
         with translate_errors(engine):
             return _analyze(engine, settings.database, redo, started)
-    finally:
-        engine.dispose()
 
 
 def _analyze(engine: Engine, engine_url: str, redo: bool, started: float) -> AnalysisSummary:

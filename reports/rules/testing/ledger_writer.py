@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, insert
 
 from models.aws_types import AWS_TYPES, aws_type
-from models.store.engine import connect, upgrade
+from models.store.engine import opened, upgrade
 from models.store.last_use_queue import LastUsePoll
 from models.store.scd2_merge import Batch, merge
 from models.tables import (
@@ -58,8 +58,7 @@ _LISTED_BY_ITEM = [
 
 def write(url: str, variants: Sequence[Sequence[Facts]]) -> int:
     """Write examples with all their runs into a new ledger; all end with the same run. Returns the ID of that run."""
-    engine = connect(url)
-    try:
+    with opened(url) as engine:
         upgrade(engine)
         run_id = 0
         for age in reversed(range(max(len(variant) for variant in variants))):
@@ -81,8 +80,6 @@ def write(url: str, variants: Sequence[Sequence[Facts]]) -> int:
             with engine.begin() as connection:
                 run_id = record_run(connection, LAST_RUN - dt.timedelta(days=age), outcomes, batch)
                 merge(connection, run_id, batch)
-    finally:
-        engine.dispose()
     return run_id
 
 
