@@ -112,7 +112,7 @@ def write(
     """
     spill = directory / "kmsledger-spill"
     remove_stale_files(spill)
-    memory = working_memory(mart.stat().st_size, _MEMORY) if mart.exists() else None
+    memory = working_memory(2 * mart.stat().st_size, _MEMORY) if mart.exists() else None
     limits = Limits(memory, unfinished_version(spill))
     try:
         return _write(reports, mart, directory, settings, subject=subject, as_of=as_of, limits=limits)
