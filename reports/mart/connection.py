@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +50,7 @@ class Limits:
 def working_memory(size: int, least: int = 0) -> int:
     """The bytes that DuckDB may use for a database of ``size`` bytes, if it may spill to disk.
 
-    Not everything can be spilled: whoever sets this limit has to repeat without it what raises OutOfMemoryException.
+    Not everything can be spilled: a caller that sets this limit repeats without it what raises OutOfMemoryException.
     """
     return min(max(size // 2 - _RESERVE, least, _MIN_MEMORY), _MAX_MEMORY)
 
@@ -59,7 +58,7 @@ def working_memory(size: int, least: int = 0) -> int:
 def limit_memory(connection: duckdb.DuckDBPyConnection, memory: int) -> None:
     """Limit DuckDB to this memory (bytes), and to as many threads as can work in it."""
     connection.execute(f"SET memory_limit = '{memory:d}B'")
-    threads = len(os.sched_getaffinity(0))
+    (threads,) = fetch_one(connection, "SELECT current_setting('threads')")  # one for each processor
     connection.execute(f"SET threads = {max(1, min(threads, memory // _THREAD_MEMORY)):d}")
 
 

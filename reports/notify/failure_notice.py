@@ -21,7 +21,7 @@ from models.console import complain, current_run, say
 from models.errors import UserError
 from models.settings import MailSettings, Settings
 from models.stages import failed_stage
-from models.store.engine import connect, opened
+from models.store.engine import opened
 from reports.notify import chat, sender, webhook
 from reports.notify.delivery_log import DeliveryLog
 from reports.notify.message import clean, digest, mailbox, readable
@@ -119,8 +119,7 @@ def _deliver(settings: Settings, failure: Failure, exclude: Collection[str] = ()
         with ExitStack() as stack:
             entries = None
             if failure.run_id is not None:
-                engine = connect(settings.database)
-                stack.callback(engine.dispose)
+                engine = stack.enter_context(opened(settings.database))
                 entries = DeliveryLog(engine, failure.run_id, f"failure-{failure.stage}")
             for recipient, send in _channels(settings, failure):
                 if recipient not in exclude and _claimed(entries, recipient):
