@@ -39,11 +39,16 @@ class Node:
 
     def all(self, tag: str = "", **attributes: str) -> Iterator[Node]:
         """The elements inside, at any depth, with this tag and these attributes (`class_` for one class of them)."""
-        for child in self.children:
-            if isinstance(child, Node):
-                if (not tag or child.tag == tag) and all(_has(child, *one) for one in attributes.items()):
-                    yield child
-                yield from child.all(tag, **attributes)
+        remaining = [self]
+        while remaining:
+            node = remaining.pop()
+            if (
+                node is not self
+                and (not tag or node.tag == tag)
+                and all(_has(node, *one) for one in attributes.items())
+            ):
+                yield node
+            remaining += [child for child in reversed(node.children) if isinstance(child, Node)]
 
     def one(self, tag: str = "", **attributes: str) -> Node:
         """The only such element."""

@@ -114,6 +114,7 @@ def test_a_column_that_starts_with_nulls_is_read(tmp_path: Path) -> None:
         world.key("111122223333", "eu-west-1", f"k{number:04}", policy=None, rotation="unknown")
     world.change(KeyMetadata, "arn:aws:kms:eu-west-1:111122223333:key/k2999", xks_key_id="late", multi_region=None)
     world.crawl()
+    offer_schema(tmp_path / "mart.duckdb")
     build(world.url, tmp_path / "mart.duckdb", Settings())
     connection = connect(tmp_path / "mart.duckdb")
     late = "SELECT xks_key_id, multi_region FROM internal.key_metadata WHERE key_arn LIKE '%k2999'"
@@ -125,6 +126,7 @@ def test_a_column_that_starts_with_nulls_is_read(tmp_path: Path) -> None:
 def test_a_reader_keeps_the_mart_that_it_opened(sample_settings: Settings, tmp_path: Path) -> None:
     """A new mart replaces the file while an open reader keeps the old one; new readers open the new one."""
     path = tmp_path / "mart.duckdb"
+    offer_schema(path)
     build(sample_settings.database, path, sample_settings, as_of=1)
     old = connect(path)
     assert old.execute("SELECT max(run_id) FROM runs").fetchone() == (1,)
@@ -175,6 +177,7 @@ def test_the_mart_answers_for_the_latest_ended_run(tmp_path: Path) -> None:
             insert(Run).values(started_at=FIRST_RUN, status="interrupted", version="1", accounts=0, scopes=0)
         )
     engine.dispose()
+    offer_schema(tmp_path / "mart.duckdb")
     assert build(url, tmp_path / "mart.duckdb", Settings()).as_of == 3
     assert build(url, tmp_path / "mart.duckdb", Settings(), as_of=4).as_of == 4
 
@@ -183,6 +186,7 @@ def test_errors_are_one_line_and_keep_the_old_mart(tmp_path: Path) -> None:
     """Errors of missing and empty ledgers, bad targets and unknown runs name the fix."""
     url = sample_ledger(tmp_path / "ledger.db")
     path = tmp_path / "mart.duckdb"
+    offer_schema(path)
     build(url, path, Settings())
     before = path.read_bytes()
     empty = f"sqlite:///{tmp_path / 'empty.db'}"
@@ -225,6 +229,7 @@ def test_results_that_need_more_memory_are_computed_again(
 
     def evaluated(name: str, limit: str) -> dict[str, list[str]]:
         mart = tmp_path / f"{name}.duckdb"
+        offer_schema(mart)
         shutil.copy(sample_settings.database.removeprefix("sqlite:///"), tmp_path / f"{name}.db")
         settings = sample_settings.model_copy(
             update={
@@ -249,10 +254,13 @@ def test_access_paths_are_the_same_in_chunks_of_any_size(
     sample_settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The access paths of all keys are computed in chunks for which the memory suffices."""
-    build(sample_settings.database, tmp_path / "whole.duckdb", sample_settings)
+    whole, single = tmp_path / "whole.duckdb", tmp_path / "single.duckdb"
+    offer_schema(whole)
+    offer_schema(single)
+    build(sample_settings.database, whole, sample_settings)
     monkeypatch.setattr(partial_refresh, "_BYTES_PER_KEY", 10**12)
-    build(sample_settings.database, tmp_path / "single.duckdb", sample_settings)
-    assert everything(tmp_path / "single.duckdb") == everything(tmp_path / "whole.duckdb")
+    build(sample_settings.database, single, sample_settings)
+    assert everything(single) == everything(whole)
 
 
 def test_threads_are_limited_by_the_memory(sample_settings: Settings) -> None:
