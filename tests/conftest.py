@@ -122,8 +122,8 @@ def unchanged_process() -> Iterator[None]:
 def pytest_collection() -> Generator[None, object, object]:
     """Collect the tests without garbage collection, which takes a quarter of the time, and exclude what they are from it later.
 
-    Tests, modules and service models are a million objects that never become garbage. To scan them again and again takes a
-    tenth of the CPU of the tests.
+    Tests, modules and service models are a million objects that never become garbage. Scanning them again and again takes up
+    to a tenth of the CPU of the tests.
     """
     gc.disable()
     try:
@@ -132,7 +132,7 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
         gc.collect()
         gc.freeze()
-        gc.set_threshold(20_000, 20, 20)
+        gc.set_threshold(10_000, 10, 10)
 
 
 def pytest_sessionfinish() -> None:
