@@ -120,19 +120,20 @@ def unchanged_process() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
-    """Collect the tests without garbage collection, which takes a quarter of the time, and exclude what they are from it later.
+    """Collect the tests without garbage collection, which takes a quarter of the time, and exclude them from it later.
 
     Tests, modules and service models are a million objects that never become garbage. Scanning them again and again takes up
     to a tenth of the CPU of the tests.
     """
+    from crawler.worker import relax_gc
+
     gc.disable()
     try:
         return (yield)
     finally:
         gc.enable()
         gc.collect()
-        gc.freeze()
-        gc.set_threshold(10_000, 10, 10)
+        relax_gc()
 
 
 def pytest_sessionfinish() -> None:
