@@ -17,6 +17,7 @@ from models.cli_options import CONFIG, FAIL_ON, MIN_COVERAGE
 from models.cli_settings import configured
 from models.console import say
 from models.errors import Collected
+from models.process_memory import use_one_heap
 from models.settings_path import SETTINGS
 from models.stages import stage
 from reports.answers.questions import questions
@@ -313,6 +314,7 @@ def _refresh(context: click.Context, settings: Settings, run_id: int) -> None:
 
 def main() -> None:
     """Run the command, and exit."""
+    use_one_heap()
     cli_main.main(cli)
 
 

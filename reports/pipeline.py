@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from models.console import complain, say
 from models.errors import Collected, UserError
 from models.output_file import OutputError
+from models.process_memory import release_memory
 from models.settings import Settings
 from models.settings.delivery import RouteSettings
 from models.stages import stage
@@ -127,6 +128,7 @@ def store_findings(mart: DraftMart, settings: Settings) -> None:
                 record(mart.duck, connection, mart.as_of)
 
         mart.with_enough_memory(store)
+    release_memory()
     mart.with_enough_memory(mart.apply_findings)
 
 

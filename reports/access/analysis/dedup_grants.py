@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection
 
 from models.hashing import content_hash
 from models.tables import AccessAnalysis, AccessPolicy, KeyAnalysis, KeyGrant, KeyMetadata
@@ -66,13 +68,39 @@ GROUP BY analysis_id
 """
 
 
-def find_pending_grants(
-    engine: Engine, engine_url: str, organization: str, after: int, after_analysis: int
-) -> list[AnalysisRequest]:
-    """Return the grant shapes without an analysis.
+@dataclass(frozen=True, slots=True)
+class PendingGrants:
+    """The grant shapes without an analysis, in DuckDB."""
+
+    duck: duckdb.DuckDBPyConnection
+
+    def requests(self, connection: Connection) -> Iterator[AnalysisRequest]:
+        """Yield their analyses, while rows are fetched: all at once need too much memory. ``connection`` reads the ledger."""
+        denied = {
+            arn
+            for (arn,) in self.duck.execute("SELECT DISTINCT key_arn FROM pending WHERE deny_scope <> ''").fetchall()
+        }
+        tags, aliases = attributes(connection, denied)
+        # Keys with the same policy analysis are equivalent. Ordered by it, the engine parses each policy once.
+        representatives: dict[str, str] = {}
+        for row in _rows(self.duck, "FROM pending ORDER BY policy_analysis NULLS FIRST"):
+            arn = row["key_arn"]
+            digest = policy_analysis = None
+            if row["deny_scope"]:
+                arn = representatives.setdefault(row["policy_analysis"], arn)
+                digest, policy_analysis = (bytes.fromhex(row[name]) for name in ("policy_hash", "policy_analysis"))
+            facts = key_facts(arn, row, tags.get(arn), aliases.get(arn))
+            grant = Grant("", "", **{name: row[name] for name in _GRANT[1:-2]})
+            yield AnalysisRequest(bytes.fromhex(row["analysis_id"]), facts, digest, grant, policy_analysis)
+
+
+@contextmanager
+def find_pending_grants(engine_url: str, organization: str, after: int, after_analysis: int) -> Iterator[PendingGrants]:
+    """Find the grant shapes without an analysis.
 
     Considers grants newer than version ``after``, and grants on keys whose policy analysis is newer than version
-    ``after_analysis``. ``organization`` is the digest of the organization.
+    ``after_analysis``. ``organization`` is the digest of the organization. No connection to the ledger may be open: DuckDB has
+    its own copy of SQLite, and two copies in one process do not see each other's file locks.
     """
     with new_connection() as duck:
         duck.execute("SET memory_limit = '2GB'")
@@ -85,8 +113,8 @@ def find_pending_grants(
         duck.execute(_SHAPES)
         duck.execute("DROP TABLE internal.key_grant")
         duck.execute(_NEW)
-        with engine.connect() as connection:
-            return list(_requests(connection, duck))
+        duck.execute("DROP TABLE shape")
+        yield PendingGrants(duck)
 
 
 def _slices(after: int, after_analysis: int) -> list[TableSlice]:
@@ -110,33 +138,6 @@ def organization_digest(organization: Organization) -> str:
     """Return a digest of the organization's id, accounts and paths."""
     paths = sorted(organization.organization_paths.items())
     return content_hash([organization.organization_id, sorted(organization.accounts), paths]).hex()
-
-
-def _requests(connection: Connection, duck: duckdb.DuckDBPyConnection) -> Iterator[AnalysisRequest]:
-    """Yield the analyses of the table ``pending``, while its rows are fetched: all rows at once need too much memory."""
-    denied = {arn for (arn,) in duck.execute("SELECT DISTINCT key_arn FROM pending WHERE deny_scope <> ''").fetchall()}
-    texts: dict[bytes, str] = {}
-    if denied:
-        query = (
-            "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN "
-            "(SELECT policy_hash FROM access_policy WHERE deny_scope <> '')"
-        )
-        texts = {bytes(digest): received for digest, received in connection.execute(text(query))}
-    tags, aliases = attributes(connection, denied)
-    # Keys with the same policy analysis are equivalent. Ordered by it, the engine parses each policy once.
-    representatives: dict[str, str] = {}
-    for row in _rows(duck, "FROM pending ORDER BY policy_analysis NULLS FIRST"):
-        arn = (
-            representatives.setdefault(row["policy_analysis"], row["key_arn"]) if row["deny_scope"] else row["key_arn"]
-        )
-        analysis_id = bytes.fromhex(row["analysis_id"])
-        facts = key_facts(arn, row, tags.get(arn), aliases.get(arn))
-        grant = Grant("", "", **{name: row[name] for name in _GRANT[1:-2]})
-        if row["deny_scope"]:
-            digest, policy_analysis = (bytes.fromhex(row[name]) for name in ("policy_hash", "policy_analysis"))
-            yield AnalysisRequest(analysis_id, texts[digest], facts, grant, digest, policy_analysis)
-        else:
-            yield AnalysisRequest(analysis_id, None, facts, grant)
 
 
 def _rows(duck: duckdb.DuckDBPyConnection, query: str) -> Iterator[dict[str, Any]]:

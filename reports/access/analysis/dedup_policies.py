@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
-from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text, insert, text
+from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, RowMapping, Table, Text, insert, select, text
 
 from models.hashing import content_hash
 from models.store.staging import stage
+from models.tables import PolicyDocument
 from models.tables.access_analysis import AccessPolicy
 from reports.access.analysis.runner import AnalysisRequest
 from reports.access.engine.analysis_key import ENGINE, cache_key, context_inputs, deny_scope, organization_key
@@ -23,6 +25,9 @@ from reports.access.engine.policy_parser import Policy, parse
 
 _PARSED = 1_000
 """Parsed policies that are kept; queries return equal policies one after the other."""
+_READ = 500
+"""Policies that are read at a time."""
+_Row = TypeVar("_Row", bound=Mapping[Any, Any])
 _GROUP = ("policy_hash", "account_id", "head", "manager", "key_spec", "key_usage", "origin")
 
 
@@ -71,27 +76,47 @@ def find_pending(connection: Connection, organization: Organization, watermark: 
     parsed = lru_cache(_PARSED)(parse)
     _insert_policies(connection, watermark, parsed)
     _collect_versions(connection, watermark)
-    query = "SELECT policy_hash, received FROM policy_document WHERE policy_hash IN (SELECT policy_hash FROM access_pending)"
-    texts: dict[bytes, str] = {bytes(digest): received for digest, received in connection.execute(text(query))}
     requests: dict[bytes, AnalysisRequest] = {}
 
-    def request(digest: bytes, facts: KeyFacts) -> tuple[bytes, bytes]:
+    def request(digest: bytes, received: str, facts: KeyFacts) -> tuple[bytes, bytes]:
         """Return the id of the analysis of a policy on a key, and the content hash of the rows with this id."""
-        policy = parsed(texts[digest])
+        policy = parsed(received)
         identity = [ENGINE, digest.hex(), cache_key(policy, facts), organization_key(policy, facts, organization)]
         analysis_id = content_hash(identity)
         if analysis_id not in requests:
-            requests[analysis_id] = AnalysisRequest(analysis_id, texts[digest], facts, policy_hash=digest)
+            requests[analysis_id] = AnalysisRequest(analysis_id, facts, digest)
         return analysis_id, content_hash([analysis_id.hex()])
 
     shared = []
-    for row in connection.execute(text(_distinct(connection))).mappings():
+    for row, received in _with_texts(connection, connection.execute(text(_distinct(connection))).mappings()):
         facts = key_facts(f"{row['head']}:kms::{row['account_id']}:key/-", row, None, None)
-        shared.append((*(row[name] for name in _GROUP), *request(bytes(row["policy_hash"]), facts)))
-    single = [(version, *request(digest, facts)) for version, digest, facts in _singles(connection)]
+        shared.append((*(row[name] for name in _GROUP), *request(bytes(row["policy_hash"]), received, facts)))
+    single = [
+        (row["version_id"], *request(bytes(row["policy_hash"]), received, facts))
+        for row, received, facts in _singles(connection)
+    ]
     stage(connection, _SHARED, shared)
     stage(connection, _SINGLE, single)
     return PendingAnalyses(requests, connection.execute(text("SELECT count(*) FROM access_pending")).scalar_one())
+
+
+def policy_texts(connection: Connection, digests: Iterable[bytes]) -> dict[bytes, str]:
+    """Return key policies as received, by hash."""
+    table = PolicyDocument.table()
+    remaining = iter(digests)
+    texts: dict[bytes, str] = {}
+    while some := list(islice(remaining, _READ)):
+        query = select(table.c.policy_hash, table.c.received).where(table.c.policy_hash.in_(some))
+        texts.update((bytes(digest), received) for digest, received in connection.execute(query))
+    return texts
+
+
+def _with_texts(connection: Connection, rows: Iterable[_Row]) -> Iterator[tuple[_Row, str]]:
+    """Yield rows with their policies: all policies at once need too much memory."""
+    remaining = iter(rows)
+    while some := list(islice(remaining, _READ)):
+        texts = policy_texts(connection, {bytes(row["policy_hash"]) for row in some})
+        yield from ((row, texts[bytes(row["policy_hash"])]) for row in some)
 
 
 def assign_analyses(connection: Connection, run_id: int) -> None:
@@ -192,8 +217,8 @@ def _join(connection: Connection) -> str:
     return f"{_METADATA} JOIN access_shared v ON v.policy_hash = c.policy_hash AND {same}"
 
 
-def _singles(connection: Connection) -> Iterator[tuple[int, bytes, KeyFacts]]:
-    """Yield the policy versions that depend on their key, with the facts about it."""
+def _singles(connection: Connection) -> Iterator[tuple[RowMapping, str, KeyFacts]]:
+    """Yield the policy versions that depend on their key, with the policy and the facts about the key."""
     result = connection.execute(
         text(
             "SELECT c.version_id, c.key_arn, c.policy_hash, a.context_inputs, m.manager, m.key_spec, m.key_usage, m.origin "
@@ -204,9 +229,9 @@ def _singles(connection: Connection) -> Iterator[tuple[int, bytes, KeyFacts]]:
     rows = result.all()
     arns = {row["key_arn"] for row in rows if row["context_inputs"] != "key"}
     tags, aliases = attributes(connection, arns)
-    for row in rows:
+    for row, received in _with_texts(connection, rows):
         arn = row["key_arn"]
-        yield row["version_id"], bytes(row["policy_hash"]), key_facts(arn, row, tags.get(arn), aliases.get(arn))
+        yield row, received, key_facts(arn, row, tags.get(arn), aliases.get(arn))
 
 
 def attributes(

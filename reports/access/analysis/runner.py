@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
+from itertools import chain, islice
 from typing import Any
 
 import orjson
@@ -24,6 +25,7 @@ from reports.access.engine.policy_parser import Policy, parse
 
 _MIN_PARALLEL = 2_000
 _CHUNK_SIZE = 250
+_CHUNKS_PER_WORKER = 4
 
 PARTY, GRANT, CONDITIONS, GRANTEE, RETIRING = "{party}", "{grant}", "{conditions}", "{grantee}", "{retiring}"
 """Placeholders for what differs among grants that share an analysis; views replace them."""
@@ -34,11 +36,10 @@ class AnalysisRequest:
     """A policy on a key, or a grant on a key whose policy can deny it."""
 
     analysis_id: bytes
-    received: str | None
-    """The key policy's text; None for a grant that no Deny can affect."""
     facts: KeyFacts
+    policy_hash: bytes | None
+    """The key policy; None for a grant that no Deny can affect."""
     grant: Grant | None = None
-    policy_hash: bytes | None = None
     policy_analysis_id: bytes | None = None
     """The analysis of the key policy whose Deny statements affect the grant."""
 
@@ -60,18 +61,44 @@ class AnalysisResult:
     lint_findings: list[dict[str, Any]]
 
 
-def run_analyses(requests: Sequence[AnalysisRequest], organization: Organization) -> Iterator[AnalysisResult]:
-    """Analyze all requests, without the known parties: parties are resolved when the results are queried."""
+def run_analyses(
+    requests: Iterable[AnalysisRequest],
+    policy_texts: Callable[[set[bytes]], Mapping[bytes, str]],
+    organization: Organization,
+) -> Iterator[tuple[AnalysisRequest, AnalysisResult]]:
+    """Analyze all requests, without the known parties: parties are resolved when the results are queried.
+
+    ``policy_texts`` returns key policies as received, by hash. Requests and texts are read while results are consumed: all at
+    once need too much memory.
+    """
     without_parties = replace(organization, parties={})
-    if len(requests) < _MIN_PARALLEL:
-        yield from (_analyze(request, without_parties) for request in requests)
+    requests = iter(requests)
+    first = list(islice(requests, _MIN_PARALLEL))
+    if len(first) < _MIN_PARALLEL:
+        for request, received in zip(first, _received(first, policy_texts), strict=True):
+            yield request, _analyze(request, received, without_parties)
         return
+    requests = chain(first, requests)
+    del first
     workers = len(os.sched_getaffinity(0))
     context = multiprocessing.get_context("spawn")  # a fork would share this process's connections
     with ProcessPoolExecutor(
         workers, mp_context=context, initializer=_init_worker, initargs=(without_parties,)
     ) as pool:
-        yield from pool.map(_analyze_in_worker, requests, chunksize=_CHUNK_SIZE)
+        earlier: Iterable[tuple[AnalysisRequest, AnalysisResult]] = ()
+        while part := list(islice(requests, workers * _CHUNKS_PER_WORKER * _CHUNK_SIZE)):
+            results = pool.map(_analyze_in_worker, part, _received(part, policy_texts), chunksize=_CHUNK_SIZE)
+            yield from earlier  # while the workers analyze this part
+            earlier = zip(part, results, strict=True)
+        yield from earlier
+
+
+def _received(
+    requests: Sequence[AnalysisRequest], policy_texts: Callable[[set[bytes]], Mapping[bytes, str]]
+) -> list[str | None]:
+    """The key policy of each request, or None if it has none."""
+    texts = policy_texts({request.policy_hash for request in requests if request.policy_hash})
+    return [texts[request.policy_hash] if request.policy_hash else None for request in requests]
 
 
 _ORGANIZATION: list[Organization] = []
@@ -81,8 +108,8 @@ def _init_worker(organization: Organization) -> None:
     _ORGANIZATION[:] = [organization]
 
 
-def _analyze_in_worker(request: AnalysisRequest) -> AnalysisResult:
-    return _analyze(request, _ORGANIZATION[0])
+def _analyze_in_worker(request: AnalysisRequest, received: str | None) -> AnalysisResult:
+    return _analyze(request, received, _ORGANIZATION[0])
 
 
 @lru_cache(maxsize=4_096)
@@ -90,11 +117,11 @@ def _parsed(received: str) -> Policy:
     return parse(received)
 
 
-def _analyze(request: AnalysisRequest, organization: Organization) -> AnalysisResult:
+def _analyze(request: AnalysisRequest, received: str | None, organization: Organization) -> AnalysisResult:
     def numbered(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{"analysis_id": request.analysis_id, "ordinal": n} | row for n, row in enumerate(rows)]
 
-    policy = _parsed(request.received) if request.received is not None else None
+    policy = _parsed(received) if received is not None else None
     if request.grant is not None:
         verdicts = analyse_grant(request.grant, request.facts, organization, policy)
         return AnalysisResult(numbered(_row(_to_template(verdict, request.grant)) for verdict in verdicts), [])

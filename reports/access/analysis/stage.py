@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -26,8 +27,8 @@ from models.tables.access_analysis import (
 from models.tables.runs import Run
 from models.versioned import Base
 from reports.access.analysis.dedup_grants import find_pending_grants, organization_digest
-from reports.access.analysis.dedup_policies import Watermark, assign_analyses, find_pending
-from reports.access.analysis.runner import AnalysisRequest, AnalysisResult, run_analyses
+from reports.access.analysis.dedup_policies import Watermark, assign_analyses, find_pending, policy_texts
+from reports.access.analysis.runner import AnalysisRequest, run_analyses
 from reports.access.engine.analysis_key import ENGINE
 from reports.access.engine.model import Organization
 
@@ -90,22 +91,22 @@ def _analyze(engine: Engine, engine_url: str, redo: bool, started: float) -> Ana
         unchanged = state.get("organization") == (0, digest)
         watermark = Watermark(_last_seen(state, "key_policy"), _last_seen(state, "key_metadata"), unchanged)
         pending = find_pending(connection, organization, watermark)
-        requests = [pending.requests[new_id] for new_id in missing(connection, pending.requests)]
-        insert_results(connection, requests, run_analyses(requests, organization))
-        policies, versions = len(requests), pending.versions
-        del pending, requests  # with their texts, before the grants are read
+        requests = (pending.requests[new_id] for new_id in missing(connection, pending.requests))
+        policies = insert_results(connection, requests, organization)
         assign_analyses(connection, run_id)
         save_state(connection, {"organization": (0, digest), "engine": (0, ENGINE)})
         save_state(connection, {name: _latest(connection, name) for name in ("key_policy", "key_metadata")})
-    # DuckDB has its own copy of SQLite. Two copies in one process do not see each other's file locks, so all connections of
-    # this engine have to be closed.
-    engine.dispose()
+        versions = pending.versions
+        del pending, requests  # before the grants are read
+    engine.dispose()  # no connection may be open while DuckDB reads the ledger
     after = _last_seen(state, "key_grant") if unchanged else 0
-    grants = find_pending_grants(engine, engine_url, digest, after, _last_seen(state, "key_analysis"))
-    with engine.begin() as connection:
-        insert_results(connection, grants, run_analyses(grants, organization))
+    with (
+        find_pending_grants(engine_url, digest, after, _last_seen(state, "key_analysis")) as grants,
+        engine.begin() as connection,
+    ):
+        shapes = insert_results(connection, grants.requests(connection), organization)
         save_state(connection, {name: _latest(connection, name) for name in ("key_grant", "key_analysis")})
-    return AnalysisSummary(policies, len(grants), versions, time.monotonic() - started)
+    return AnalysisSummary(policies, shapes, versions, time.monotonic() - started)
 
 
 def load_organization(connection: Connection) -> Organization:
@@ -182,12 +183,12 @@ def missing(connection: Connection, analysis_ids: Iterable[bytes]) -> list[bytes
     return [analysis_id for analysis_id in ids if analysis_id not in stored]
 
 
-def insert_results(
-    connection: Connection, requests: Iterable[AnalysisRequest], results: Iterable[AnalysisResult]
-) -> None:
-    """Insert analyses with their verdicts and lint findings while the results arrive: all at once need too much memory."""
-    pairs = zip(requests, results, strict=True)
+def insert_results(connection: Connection, requests: Iterable[AnalysisRequest], organization: Organization) -> int:
+    """Run analyses; insert them with their verdicts and lint findings while the results arrive. Return how many."""
+    pairs = run_analyses(requests, partial(policy_texts, connection), organization)
+    count = 0
     while batch := list(islice(pairs, _BATCH)):
+        count += len(batch)
         for table, rows in (
             (AccessAnalysis.table(), [request.row() | {"engine": ENGINE} for request, _ in batch]),
             (AccessVerdict.table(), [row for _, result in batch for row in result.verdicts]),
@@ -195,6 +196,7 @@ def insert_results(
         ):
             if rows:
                 _insert(connection, table, rows)
+    return count
 
 
 def _insert(connection: Connection, table: Table, rows: list[dict[str, Any]]) -> None:
