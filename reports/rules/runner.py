@@ -31,6 +31,8 @@ _OPTIONAL = ("note", "severity")
 """A text to append to every reason, and a severity that replaces the rule's for this resource, unless it is NULL."""
 _VERDICT_TYPE = "STRUCT(status VARCHAR, reason VARCHAR)"
 _UNFORESEEN = "coalesce(verdict, unknown('No condition of the rule applies to this resource.'))"
+# NOT IN would take DuckDB a millisecond to plan, in every rule: it joins a table of the values, from five values on.
+_INVALID_SEVERITY = " AND ".join(f"severity <> '{severity}'" for severity in SEVERITIES)
 _THREADS = 2
 _FETCHED_ROWS = 2_000
 _WAIVERS_VIEW = re.compile(r"\bwaivers\b", re.IGNORECASE)
@@ -50,7 +52,7 @@ SELECT '{{rule_id}}', CASE WHEN listed THEN resource_arn END, account_id, region
 FROM (
   SELECT *, verdict.status AS status, verdict.reason || coalesce(note, '') AS reason,
     status IN ('pass', 'not_applicable') IS NOT TRUE OR coalesce(reason, '') = '' OR coalesce(resource_arn, '') = ''
-      OR coalesce(severity NOT IN {SEVERITIES}, false) OR {{was_problem}} AS listed
+      OR coalesce({_INVALID_SEVERITY}, false) OR {{was_problem}} AS listed
   FROM (
     SELECT * REPLACE ({_UNFORESEEN} AS verdict)
     FROM (FROM ({{query}}
