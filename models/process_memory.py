@@ -1,4 +1,4 @@
-"""Keeps freed memory from adding up in the C library. Other libraries than glibc lack these functions, and do not keep it."""
+"""Keeps freed memory from adding up in the C library. Only glibc has these functions; elsewhere, they do nothing."""
 
 from __future__ import annotations
 

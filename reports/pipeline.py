@@ -128,7 +128,7 @@ def store_findings(mart: DraftMart, settings: Settings) -> None:
                 record(mart.duck, connection, mart.as_of)
 
         mart.with_enough_memory(store)
-    release_memory()
+    release_memory()  # that of the ledger's transaction
     mart.with_enough_memory(mart.apply_findings)
 
 

@@ -99,8 +99,8 @@ def find_pending_grants(engine_url: str, organization: str, after: int, after_an
     """Find the grant shapes without an analysis.
 
     Considers grants newer than version ``after``, and grants on keys whose policy analysis is newer than version
-    ``after_analysis``. ``organization`` is the digest of the organization. No connection to the ledger may be open: DuckDB has
-    its own copy of SQLite, and two copies in one process do not see each other's file locks.
+    ``after_analysis``. ``organization`` is the digest of the organization. No connection to the ledger may be open: the
+    driver that copies it has its own SQLite, and two copies of SQLite in one process do not see each other's file locks.
     """
     with new_connection() as duck:
         duck.execute("SET memory_limit = '2GB'")

@@ -98,7 +98,7 @@ def _analyze(engine: Engine, engine_url: str, redo: bool, started: float) -> Ana
         save_state(connection, {name: _latest(connection, name) for name in ("key_policy", "key_metadata")})
         versions = pending.versions
         del pending, requests  # before the grants are read
-    engine.dispose()  # no connection may be open while DuckDB reads the ledger
+    engine.dispose()  # no connection may be open while find_pending_grants copies the ledger
     after = _last_seen(state, "key_grant") if unchanged else 0
     with (
         find_pending_grants(engine_url, digest, after, _last_seen(state, "key_analysis")) as grants,
